@@ -1,0 +1,161 @@
+"""The nouns of a sweep, all frozen: a Run says everything its training needs; an Edge is a stretch of steps that one or
+more runs share; a Stack is the runs of one shape, which train as one model. Nothing here imports torch.
+
+A run is a path in its stack's fork tree. Two runs of the same shape, seed, data and optimizer share all steps up to
+the first one at which their learning rates differ (exact float32 equality).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from scaling import flops
+from scaling.schedule import SCHEDULES
+
+SCHEMA_VERSION = 1
+
+
+class Run(BaseModel):
+    """One training run, every knob a number: the trainer decides nothing.
+
+    The key is a hash of the fields that differ from their defaults, so a new knob with a default orphans no finished
+    run. `group` says who asked for the run; it does not change the training and is no part of the key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # shape: runs that agree on all of these train in one stack
+    width: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    head_dim: int = Field(16, gt=0)
+    mlp_ratio: float = Field(4.0, gt=0)
+    vocab: int = Field(256, gt=1)
+    context: int = Field(128, gt=1)
+    batch: int = Field(16, gt=0)
+    objective: Literal["autoregressive"] = "autoregressive"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    corpus: str = ""  # digest of the token manifest: losses on different digests do not compare
+    val_sequences: int = Field(128, gt=0)
+    evals_per_octave: int = Field(4, gt=0)
+    log_every: int = Field(1, gt=0)
+
+    # what one replica has to itself
+    seed: int = Field(0, ge=0)
+    steps: int = Field(gt=0)
+    schedule: Literal["constant", "linear", "cosine", "wsd", "multistep"] = "wsd"
+    lr: float = Field(gt=0)
+    warmup: int = Field(0, ge=0)
+    cooldown: int = Field(0, ge=0)
+    cooldown_shape: Literal["linear", "1-sqrt"] = "1-sqrt"
+    lr_final: float = Field(0.0, ge=0, le=1)  # last learning rate, as a fraction of the peak
+    milestones: tuple[float, ...] = (0.8, 0.9)
+    factor: float = Field(0.31622776601683794, gt=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    clip: float = Field(1.0, gt=0)
+    base_width: int = Field(64, gt=0)  # width at which the muP factors are 1
+
+    group: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Folder name: a readable start and ten hexadecimal digits of the hash of the non-default fields."""
+        digest = _digest(self.model_dump(exclude={"group"}, exclude_defaults=True))
+        return f"w{self.width}-d{self.depth}-t{self.steps}-{self.schedule}-s{self.seed}-{digest}"
+
+    @cached_property
+    def lr_per_step(self) -> NDArray[np.float32]:
+        """Learning rate of every update, shape (steps,), float32: what the forks are found from."""
+        options: dict[str, Any] = {"warmup": self.warmup}
+        if self.schedule in ("linear", "cosine"):
+            options |= {"final": self.lr_final}
+        elif self.schedule == "wsd":
+            options |= {"cooldown": self.cooldown, "shape": self.cooldown_shape, "final": self.lr_final}
+        elif self.schedule == "multistep":
+            options |= {"milestones": self.milestones, "factor": self.factor}
+        return SCHEDULES[self.schedule](self.steps, self.lr, **options).astype(np.float32)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch * self.context
+
+    @property
+    def tokens(self) -> int:
+        """D: training tokens, repeats counted."""
+        return self.steps * self.tokens_per_step
+
+    @cached_property
+    def parameter_groups(self) -> dict[str, int]:
+        return flops.parameter_groups(
+            width=self.width, depth=self.depth, head_dim=self.head_dim, mlp_ratio=self.mlp_ratio, vocab=self.vocab
+        )
+
+    @cached_property
+    def parameter_counts(self) -> dict[str, int]:
+        return flops.parameter_counts(self.parameter_groups)
+
+    @cached_property
+    def flops_per_token(self) -> dict[str, float]:
+        return flops.flops_per_token(self.parameter_groups, width=self.width, depth=self.depth, context=self.context)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Runs of equal shape train in one stack."""
+        return tuple(getattr(self, name) for name in SHAPE)
+
+    @property
+    def lineage(self) -> tuple[Any, ...]:
+        """Runs of equal shape and lineage share the steps before their learning rates part."""
+        return tuple(getattr(self, name) for name in LINEAGE)
+
+
+#: Fields that decide the compiled step: equal in all runs of a stack.
+SHAPE = (
+    "width", "depth", "head_dim", "mlp_ratio", "vocab", "context", "batch", "objective", "dtype", "corpus",
+    "val_sequences", "evals_per_octave", "log_every", "base_width",
+)  # fmt: skip
+#: Fields beside the learning rates that decide the training of one replica.
+LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Steps [start, stop) of one path, trained once for all the runs that pass through it."""
+
+    name: str  # unique in its stack and equal in every plan of the same runs
+    parent: str | None  # the edge whose end this one starts from; None: from the initial weights
+    start: int
+    stop: int
+    lr: NDArray[np.float32]  # shape (stop - start,)
+    runs: tuple[str, ...]  # keys of all runs that pass through
+    ends: tuple[str, ...]  # keys of the runs whose last update is stop - 1
+    trunk: str  # name of the root edge of this tree: runs of one trunk share noise
+    example: Run  # any run that passes through: seed and optimizer settings
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The runs of one shape and the edges of their fork trees, parents before children."""
+
+    key: str
+    runs: tuple[Run, ...]
+    edges: tuple[Edge, ...]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def stack_key(run: Run) -> str:
+    """Name of the stack a run trains in: a hash of its shape."""
+    return f"w{run.width}-d{run.depth}-{_digest([str(v) for v in run.shape])}"
