@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 Array = NDArray[np.float64]
 
@@ -112,6 +111,8 @@ def annealing_sum(lr: Array, lam: float | complex) -> NDArray:
     m_0 = 0, m_i = lam * m_{i-1} + (lr_{i-1} - lr_i), S2_i = sum of m up to i. Both sums are one linear recursion,
     S2_i = (1 + lam) S2_{i-1} - lam S2_{i-2} + (lr_{i-1} - lr_i). `lam` may be complex (for complex-step derivatives).
     """
+    from scipy.signal import lfilter  # costs half a second to import: only who needs it pays
+
     drop = np.zeros(len(lr), dtype=np.result_type(lam, float))
     drop[1:] = lr[:-1] - lr[1:]
     return lfilter([1.0], [1.0, -(1.0 + lam), lam], drop)

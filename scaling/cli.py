@@ -1,0 +1,292 @@
+"""The command `scaling`: laws, fit, forecast, optimum, holdout, plot. Results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from scaling.errors import ScalingError
+
+EXAMPLES = """examples:
+  scaling laws chinchilla
+  scaling fit chinchilla runs.csv -o fit.json
+  scaling fit chinchilla theirs.csv --map N=params,D=tokens,loss=final_loss --where 'status == "finished"'
+  scaling fit power runs.csv --x C --fix L_inf=0
+  scaling fit tissue curves.csv --loss val_loss --warmup 2160
+  scaling forecast fit.json --at N=7e10,D=1.4e12
+  scaling optimum fit.json --flops 1e24
+  scaling holdout chinchilla runs.csv --hold 'C > 1e20'
+  scaling plot fit.json -o fit.png
+  sweeps collect out | scaling fit chinchilla -
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when it worked, 1 for a mistake said in one line, 2 for wrong usage."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except ScalingError as error:
+        print(f"scaling: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"scaling: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("scaling: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scaling",
+        description="Fit scaling laws to logged runs, say how far to trust them, forecast budgets nobody has trained.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    laws = command("laws", _laws, "list the laws, or show one in full", "scaling laws chinchilla")
+    laws.add_argument("name", nargs="?", metavar="NAME", help="a law")
+    laws.add_argument("--json", action="store_true", help="print JSON")
+
+    fit = command("fit", _fit, "fit a law to a table of runs or of curves", "scaling fit chinchilla runs.csv -o fit.json")
+    fit.add_argument("law", metavar="LAW", help="a law by name (see `scaling laws`)")
+    fit.add_argument("table", metavar="TABLE", help="a CSV file, or - for stdin")
+    _reading(fit)
+    _fitting(fit)
+    fit.add_argument("--json", action="store_true", help="print the fit as JSON, which the other commands read")
+    fit.add_argument("-o", "--output", metavar="FILE", help="write that JSON to a file and print the report")
+    fit.add_argument("--strict", action="store_true", help="exit with 1 when the fit has a problem")
+
+    forecast = command(
+        "forecast", _forecast, "loss where nobody has trained, with an interval", "scaling forecast fit.json --at N=7e10,D=1.4e12"
+    )
+    _uncertain(forecast)
+    forecast.add_argument("--at", action="append", type=_pairs, metavar="N=..,D=..", help="one point; may be repeated")
+    forecast.add_argument(
+        "--schedule", metavar="SPEC", help="for curve laws: wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000, or a CSV with a column lr"
+    )
+
+    best = command("optimum", _optimum, "compute-optimal N and D at a budget, with intervals", "scaling optimum fit.json --flops 1e24")
+    _uncertain(best)
+    best.add_argument("--flops", type=_floats, required=True, metavar="C[,C..]", help="budgets in FLOP")
+
+    held = command(
+        "holdout",
+        _holdout,
+        "fit without some runs, forecast them, and print how far off it was",
+        "scaling holdout chinchilla runs.csv --hold 'C > 1e20' -o out",
+    )
+    held.add_argument("law", metavar="LAW", help="a law of N and D, or of one column with --x")
+    held.add_argument("table", metavar="TABLE", help="a CSV file of runs, or - for stdin")
+    held.add_argument("--hold", required=True, metavar="EXPR", help="which rows to hold out, such as 'group == \"held_out\"'")
+    held.add_argument("--curves", metavar="CSV", help="curves of the same runs: forecast held-out curves whole, draw all of them")
+    held.add_argument("--curve-law", default="tissue", metavar="LAW", help="law of whole curves (default: tissue)")
+    held.add_argument("--curve-where", metavar="EXPR", help="rows of the curves to use, such as 'step >= 100'")
+    held.add_argument("-o", "--output", metavar="DIR", help="write forecasts (CSV), the fit (JSON) and plots (PNG) to a folder")
+    _reading(held)
+    _fitting(held)
+    held.add_argument("--level", type=float, default=0.9, help="chance that an interval should cover (default 0.9)")
+    held.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default 1000)")
+    held.add_argument("--json", action="store_true", help="print the forecasts as JSON")
+
+    plot = command("plot", _plot, "draw a fit: loss against compute, predicted against observed", "scaling plot fit.json -o fit.png")
+    _uncertain(plot)
+    plot.add_argument("-o", "--output", required=True, metavar="FILE", help="png, svg or pdf")
+    return parser
+
+
+def _reading(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--map", type=_names, default={}, metavar="N=COL,..", help="our column names = the file's")
+    sub.add_argument("--where", metavar="EXPR", help="use only these rows, such as 'N > 1e7 and status == \"finished\"'")
+    sub.add_argument("--loss", metavar="COL", help="the column to read as loss")
+
+
+def _fitting(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--x", metavar="COL", help="the column of a law of one variable: C, N or D")
+    sub.add_argument("--warmup", type=int, metavar="STEPS", help="curves: length of a linear warm-up that the log leaves out")
+    sub.add_argument("--fix", type=_pairs, default={}, metavar="P=VALUE,..", help="hold parameters at values")
+    sub.add_argument("--tie", type=_names, default={}, metavar="P=Q,..", help="make parameters equal to others")
+    sub.add_argument("--objective", default="log-huber", help="log-huber (default), log-squared, huber, squared")
+    sub.add_argument("--delta", type=float, help="Huber's threshold (default 1e-3)")
+    sub.add_argument("--weights", metavar="COL", help="a column of row weights")
+    sub.add_argument("--starts", type=int, default=16, help="separate descents to compare (default 16)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of starts and resampling (default 0)")
+
+
+def _uncertain(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("fit", metavar="FIT.json", help="a fit written by `scaling fit`, or - for stdin")
+    sub.add_argument("--level", type=float, default=0.9, help="chance that an interval should cover (default 0.9)")
+    sub.add_argument("--resamples", type=int, default=None, help="bootstrap resamples (default 1000; 200 for curves)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the resampling (default 0)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _names(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if any(not (key.strip() and sign and value.strip()) for key, sign, value in pairs):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, separated by commas; got {text!r}")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _pairs(text: str) -> dict[str, float]:
+    try:
+        return {key: float(value) for key, value in _names(text).items()}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, separated by commas; got {text!r}") from None
+
+
+def _floats(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas; got {text!r}") from None
+
+
+def _laws(args: argparse.Namespace) -> None:
+    from scaling.laws import LAWS, find_law
+    from scaling.report import law_text
+
+    if args.json:
+        chosen = [find_law(args.name)] if args.name else list(LAWS.values())
+        print(json.dumps([_law_record(law) for law in chosen], indent=1))
+    elif args.name:
+        print(law_text(find_law(args.name)))
+    else:
+        for law in LAWS.values():
+            print(f"{law.name:12} {law.equation:58} {law.cite.split(',')[0]}")
+
+
+def _law_record(law: Any) -> dict[str, Any]:
+    return {
+        "name": law.name, "equation": law.equation, "cite": law.cite, "kind": law.kind, "inputs": list(law.inputs),
+        "params": list(law.names), "units": law.units, "notes": law.notes,
+        "published": {k: dict(v) for k, v in law.published.items()},
+    }  # fmt: skip
+
+
+def _read(args: argparse.Namespace, law: Any) -> Any:
+    from scaling.curves import read_curves
+    from scaling.table import read_table
+
+    source = sys.stdin if args.table == "-" else args.table
+    if law.kind == "curves":
+        return read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where)
+    if args.warmup is not None:
+        raise ScalingError(f"--warmup is for laws of whole curves; {law.name} reads {', '.join(law.inputs)}")
+    return read_table(source, map=args.map | ({"loss": args.loss} if args.loss else {}), where=args.where)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "x": args.x, "objective": args.objective, "delta": args.delta, "weights": args.weights,
+        "fix": args.fix, "tie": args.tie, "starts": args.starts,
+    }  # fmt: skip
+
+
+def _law_of(args: argparse.Namespace) -> Any:
+    from scaling.laws import find_law
+
+    if os.path.exists(args.law):
+        raise ScalingError(f"the law comes first, then the table: scaling fit chinchilla {args.law} (see `scaling laws`)")
+    return find_law(args.law)
+
+
+def _fit(args: argparse.Namespace) -> None:
+    from scaling.fitting import fit
+    from scaling.persistence import to_json
+
+    law = _law_of(args)
+    result = fit(law, _read(args, law), seed=args.seed, **_options(args))
+    if args.output:
+        with open(args.output, "w", encoding="utf-8") as file:
+            file.write(to_json(result) + "\n")
+    print(to_json(result) if args.json else result.report())
+    if args.strict and not result.ok:
+        raise ScalingError(f"--strict: the fit has {len(result.problems)} problems, the first: {result.problems[0]}")
+
+
+def _draws(args: argparse.Namespace) -> Any:
+    from scaling.intervals import bootstrap
+    from scaling.persistence import from_json, read_fit
+
+    fit = from_json(sys.stdin.read()) if args.fit == "-" else read_fit(args.fit)
+    return bootstrap(fit, args.resamples, seed=args.seed)
+
+
+def _forecast(args: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from scaling.forecasting import forecast, range_warnings, rehearsal_line
+    from scaling.report import forecast_text, schedule_from
+
+    draws = _draws(args)
+    if draws.fit.law.kind == "curves":
+        if not args.schedule or args.at:
+            raise ScalingError(f"{draws.fit.law.name} forecasts whole curves: give --schedule, not --at")
+        frame = forecast(draws, schedule=schedule_from(args.schedule), level=args.level)
+        warnings = list(draws.notes)
+    else:
+        if not args.at or args.schedule:
+            raise ScalingError(f"say where: --at {','.join(draws.fit.columns[n] + '=..' for n in draws.fit.law.inputs)}")
+        frame = pd.concat([forecast(draws, level=args.level, **at) for at in args.at], ignore_index=True)
+        warnings = [*draws.notes, *range_warnings(draws.fit, frame)]
+    _print_frame(args, frame, forecast_text(frame))
+    _said([*draws.fit.problems, *warnings, rehearsal_line(draws)], args)
+
+
+def _optimum(args: argparse.Namespace) -> None:
+    from scaling.allocation import optimum
+    from scaling.forecasting import rehearsal_line
+    from scaling.report import forecast_text
+
+    draws = _draws(args)
+    frame = optimum(draws, C=args.flops, level=args.level)
+    _print_frame(args, frame, forecast_text(frame))
+    _said([*draws.fit.problems, *draws.notes, rehearsal_line(draws)], args)
+
+
+def _holdout(args: argparse.Namespace) -> None:
+    from scaling.report import holdout_command
+
+    law = _law_of(args)
+    holdout_command(args, law, _read(args, law), _options(args))
+
+
+def _plot(args: argparse.Namespace) -> None:
+    from scaling.plots import figure_of, save
+
+    save(figure_of(_draws(args), level=args.level), args.output)
+    print(f"wrote {args.output}", file=sys.stderr)
+
+
+def _print_frame(args: argparse.Namespace, frame: Any, text: str) -> None:
+    from scaling.persistence import frame_json
+
+    print(frame_json(frame) if args.json else text)
+
+
+def _said(lines: list[str], args: argparse.Namespace) -> None:
+    for line in lines:
+        print(line, file=sys.stderr if args.json else sys.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

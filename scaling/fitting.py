@@ -1,0 +1,306 @@
+"""fit(law, table) -> Fit: the optimum, where it stands, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling import certificate
+from scaling.curves import assumptions, trajectory, with_schedules
+from scaling.errors import FitError, ScalingError, TableError, nearest
+from scaling.law import Law
+from scaling.laws import find_law
+from scaling.objective import Objective, find_objective, objective_name
+from scaling.problem import Problem
+from scaling.search import AGREE, minimise, starts as find_starts
+from scaling.table import usable
+from scaling.trajectory import Trajectory, whole
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A law fitted to a table. `value` is the minimised objective, summed over the rows of `table`.
+
+    columns  what the law reads -> column of the table, "loss" included
+    dropped  rows left out, with reasons; problems: words, empty when the fit is good; notes: what was assumed
+    """
+
+    law: Law
+    params: Mapping[str, float]
+    value: float
+    objective: Objective
+    table: pd.DataFrame
+    dropped: pd.DataFrame
+    columns: Mapping[str, str]
+    fixed: Mapping[str, float]
+    tied: Mapping[str, str]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    started: int
+    agreed: int
+    log_se: Mapping[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """No problems found."""
+        return not self.problems
+
+    @property
+    def objective_name(self) -> str:
+        return objective_name(self.objective)
+
+    @property
+    def residuals(self) -> Array:
+        """ln(predicted / observed) of every row of the table."""
+        problem = problem_of(self)
+        return np.log(problem.predicted(self.free_values[None])[0] / problem.loss)
+
+    @property
+    def residual_sd(self) -> float:
+        """1.4826 times the median absolute residual: the standard deviation if the core is normal."""
+        return float(1.4826 * np.median(np.abs(self.residuals)))
+
+    @property
+    def free_values(self) -> Array:
+        return np.array([self.params[n] for n in self.law.names if n not in self.fixed and n not in self.tied])
+
+    def predict(self, **inputs: Any) -> Array:
+        """Loss in the table's unit: predict(N=..., D=...), or predict(schedule=lr_per_step) for a law of whole curves.
+
+        Inputs are named as the table's columns, array-like, and broadcast; a curve law gives the loss after every step.
+        """
+        arguments = law_inputs(self, inputs)
+        return np.asarray(self.law.function(*arguments, **self.params), dtype=float)
+
+    def summary(self) -> pd.DataFrame:
+        """One row a parameter: value, standard error (sandwich, rows independent), unit, and how it was found."""
+        rows = []
+        for p in self.law.params:
+            how = "fixed" if p.name in self.fixed else f"= {self.tied[p.name]}" if p.name in self.tied else "fitted"
+            value = self.params[p.name]
+            slope = value if np.isinf(p.hi) else (value - p.lo) * (p.hi - value) / (p.hi - p.lo)
+            rows.append((p.name, value, self.log_se.get(p.name, np.nan) * slope, p.unit, how))
+        return pd.DataFrame(rows, columns=["parameter", "value", "se", "unit", "how"]).set_index("parameter")
+
+    def report(self) -> str:
+        """The fit in words and numbers, problems first."""
+        return certificate.report(self)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{k}={v:.5g}" for k, v in self.params.items())
+        return f"Fit({self.law.name}: {values}; objective {self.value:.7g}, {len(self.problems)} problems)"
+
+
+def fit(
+    law: str | Law,
+    table: pd.DataFrame,
+    *,
+    x: str | None = None,
+    objective: str | Objective = "log-huber",
+    delta: float | None = None,
+    weights: str | Any = None,
+    fix: Mapping[str, float] | None = None,
+    tie: Mapping[str, str] | None = None,
+    starts: int = 16,
+    seed: int = 0,
+) -> Fit:
+    """Fit a law to a table of runs, or a curve law to a table of curves, by the global minimum of a robust objective.
+
+    law        a name in scaling.laws.LAWS or a Law of your own
+    x          for laws of one variable, the column to use: "C", "N" or "D"
+    objective  log-huber (default, delta 1e-3, summed), log-squared, huber, squared, or an Objective
+    delta      Huber's threshold, in the objective's unit
+    weights    a column's name or one number a row; rows count in proportion
+    fix, tie   {"E": 1.69} holds a parameter; {"beta": "alpha"} makes one equal another
+    starts     how many separate descents must be compared; seed: of the low-discrepancy grid they come from
+
+    Raises TableError when a column or enough rows are missing, FitError when no start leads anywhere.
+    """
+    law = find_law(law)
+    choice = find_objective(objective, delta)
+    if starts < 1:
+        raise ScalingError(f"starts must be at least 1, got {starts}")
+    if not isinstance(table, pd.DataFrame):
+        raise ScalingError(f"fit(law, table) takes a DataFrame, as from scaling.read_table; got {type(table).__name__}")
+    columns = _columns(law, table, x)
+    fixed, tied = _held(law, fix or {}, tie or {})
+    notes = list(table.attrs.get("notes", ()))
+    if law.kind == "curves":
+        kept, dropped = _usable_curves(table, law, notes)
+    else:
+        kept, dropped = usable(table, columns, law.name)
+    weight = _weights(kept, table, weights)
+    problem = _problem(law, kept, columns, choice, fixed, tied, weight)
+    if not len(kept) or len(kept) < len(problem.free):
+        why = "; ".join(f"{len(g)} because {reason}" for reason, g in dropped.groupby("reason", sort=False))
+        raise TableError(
+            f"{law.name} has {len(problem.free)} free parameters and needs at least as many rows; "
+            f"{len(kept)} of {len(kept) + len(dropped)} rows can be used" + (f" (dropped {why})" if why else "")
+        )
+    if not problem.free:
+        theta, ends_u, started, agreed = np.empty(0), None, 0, 0
+        value = float(problem.cost(problem.residuals(np.empty((1, 0))))[0])
+        problems: list[str] = []
+        log_se: dict[str, float] = {}
+    else:
+        u0 = find_starts(problem, starts, seed)
+        ends = minimise(problem, u0) if len(u0) else None
+        if ends is None or not np.isfinite(ends.cost).any():
+            raise FitError(f"{law.name}: no start gave a finite loss on these {len(kept)} rows; check the units of {', '.join(columns.values())}")
+        best = int(np.argmin(ends.cost))
+        ends_u, value = ends.u[best], float(ends.cost[best])
+        theta = problem.natural(ends_u[None])[0]
+        started, agreed = len(ends.cost), int((ends.cost <= value * (1 + AGREE) + 1e-15).sum())
+        problems = certificate.diagnose(problem, ends_u, ends, kept, columns)
+        log_se = certificate.log_errors(problem, ends_u)[0]
+    if len(kept) and law.kind == "points" and "run" in kept and kept["run"].duplicated().any():
+        notes.append(f"{int(kept['run'].duplicated(keep=False).sum())} rows share a run with others; they are resampled together")
+    params = {k: float(v[0, 0]) for k, v in problem.parameters(theta[None]).items()}
+    return Fit(
+        law=law,
+        params=MappingProxyType(params),
+        value=value,
+        objective=choice,
+        table=_with_weight(kept, weights, weight),
+        dropped=dropped,
+        columns=MappingProxyType(columns),
+        fixed=MappingProxyType(fixed),
+        tied=MappingProxyType(tied),
+        problems=tuple(problems),
+        notes=tuple(dict.fromkeys(notes)),
+        started=started,
+        agreed=agreed,
+        log_se=MappingProxyType(log_se),
+    )
+
+
+def problem_of(fit: Fit) -> Problem:
+    """The minimisation behind a fit, on the rows it used."""
+    weight = fit.table["_weight"].to_numpy(float) if "_weight" in fit.table else np.ones(len(fit.table))
+    return _problem(fit.law, fit.table, dict(fit.columns), fit.objective, dict(fit.fixed), dict(fit.tied), weight)
+
+
+def law_inputs(fit: Fit, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The law's inputs, in order, from keyword arguments named as the table's columns; raises ScalingError."""
+    if fit.law.kind == "curves":
+        if set(given) != {"schedule"}:
+            raise ScalingError(f"{fit.law.name} predicts whole curves: give schedule=, the learning rate of every step")
+        schedule = given["schedule"]
+        return (schedule,) if isinstance(schedule, Trajectory) else (whole(_checked_schedule(schedule)),)
+    wanted = [fit.columns[name] for name in fit.law.inputs]
+    if set(given) != set(wanted):
+        raise ScalingError(f"{fit.law.name} was fitted on {', '.join(wanted)}; got {', '.join(given) or 'nothing'}")
+    arrays = [np.asarray(given[name], dtype=float) for name in wanted]
+    for name, values in zip(wanted, arrays, strict=True):
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise ScalingError(f"{name} must be positive and finite, got {values}")
+    try:
+        return tuple(np.broadcast_arrays(*arrays))
+    except ValueError:
+        raise ScalingError(f"{', '.join(wanted)} have lengths that do not match: {[a.shape for a in arrays]}") from None
+
+
+def _checked_schedule(schedule: Any) -> Array:
+    lr = np.asarray(schedule, dtype=float)
+    if lr.ndim != 1 or not len(lr) or not (np.isfinite(lr) & (lr >= 0)).all() or lr[0] <= 0:
+        raise ScalingError("schedule must be a list of learning rates, one a step, none negative, the first above 0")
+    return lr
+
+
+def _columns(law: Law, table: pd.DataFrame, x: str | None) -> dict[str, str]:
+    if law.kind == "curves":
+        if x is not None:
+            raise ScalingError(f"{law.name} describes whole curves and takes no x=")
+        return {"loss": "loss"}
+    if law.inputs == ("x",):
+        if x is None:
+            have = [c for c in ("C", "N", "D") if c in table]
+            raise ScalingError(f'{law.name} is a law of one variable: say which column, as in x="{(have or ["C"])[0]}"')
+        return {"x": x, "loss": "loss"}
+    if x is not None:
+        raise ScalingError(f"{law.name} reads {', '.join(law.inputs)}; x= is for laws of one variable, such as power")
+    return {name: name for name in law.inputs} | {"loss": "loss"}
+
+
+def _held(law: Law, fix: Mapping[str, float], tie: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
+    for name in [*fix, *tie, *tie.values()]:
+        if name not in law.names:
+            raise ScalingError(f"{law.name} has no parameter {name!r}; {nearest(name, law.names)}")
+    for name, value in fix.items():
+        p = law.param(name)
+        if not (np.isfinite(value) and p.lo <= value <= p.hi):
+            raise ScalingError(f"{name} must lie between {p.lo:g} and {p.hi:g}; fix asks for {value}")
+    for name, source in tie.items():
+        if name in fix or name == source or source in tie:
+            raise ScalingError(f"tie {name}={source}: a tied parameter follows one other that is free or fixed itself")
+    fixed = {k: float(v) for k, v in fix.items()}
+    fixed |= {name: fixed[source] for name, source in tie.items() if source in fixed}
+    return fixed, {name: source for name, source in tie.items() if source not in fixed}
+
+
+def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    missing = [c for c in ("step", "loss") if c not in table]
+    if missing:
+        raise TableError(
+            f"{law.name} reads curves with rows run, step, lr, loss; the table has {', '.join(map(str, table.columns))}. "
+            f"Read a file of curves with scaling.read_curves"
+        )
+    if "schedules" not in table.attrs:
+        table = with_schedules(table if "run" in table else table.assign(run="run"))
+    damaged = {row for row, _ in table.attrs.get("damaged", {})}
+    empty = table["loss"].isna() & ~table.index.isin(damaged)
+    if empty.any():
+        notes.append(f"{int(empty.sum())} rows without a loss were left out")
+    attrs = table.attrs
+    table = table[~empty].sort_values(["run", "step"], kind="stable")
+    table.attrs = attrs
+    kept, dropped = usable(table, {"step": "step", "loss": "loss"}, law.name, positive=("loss",))
+    fractional = kept["step"] != np.floor(kept["step"])
+    if fractional.any():
+        raise TableError(f"steps must be whole numbers of updates, found {kept['step'][fractional].iloc[0]:g}")
+    notes += assumptions(kept)
+    return kept, dropped
+
+
+def _weights(kept: pd.DataFrame, table: pd.DataFrame, weights: Any) -> Array:
+    if weights is None:
+        return np.ones(len(kept))
+    if isinstance(weights, str):
+        if weights not in table:
+            raise TableError(f"weights names a column {weights!r}; {nearest(weights, map(str, table.columns))}")
+        values = pd.to_numeric(kept[weights], errors="coerce").to_numpy(float)
+    else:
+        array = np.asarray(weights, dtype=float)
+        if array.shape != (len(table),):
+            raise ScalingError(f"weights must have one number for each of {len(table)} rows, got shape {array.shape}")
+        values = pd.Series(array, index=table.index).loc[kept.index].to_numpy()
+    if not (np.isfinite(values) & (values >= 0)).all() or not values.any():
+        raise ScalingError("weights must be finite, not negative, and not all 0")
+    return values
+
+
+def _with_weight(kept: pd.DataFrame, weights: Any, weight: Array) -> pd.DataFrame:
+    if weights is not None:
+        attrs = kept.attrs
+        kept = kept.assign(_weight=weight)
+        kept.attrs = attrs
+    return kept
+
+
+def _problem(
+    law: Law, table: pd.DataFrame, columns: dict[str, str], objective: Objective, fixed: dict[str, float], tied: dict[str, str], weights: Array
+) -> Problem:
+    inputs: tuple[Any, ...]
+    if law.kind == "curves":
+        inputs = (trajectory(table),)
+    else:
+        inputs = tuple(table[columns[name]].to_numpy(float) for name in law.inputs)
+    return Problem(law, inputs, table[columns["loss"]].to_numpy(float), weights, objective, fixed, tied)

@@ -1,0 +1,149 @@
+"""bootstrap(fit) -> Draws: how far the parameters would move had other runs been trained.
+
+Runs are resampled, never rows of one curve, and runs that were forked from one trunk share its noise and move together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling.errors import ScalingError
+from scaling.fitting import Fit, problem_of
+from scaling.rehearsal import rehearse
+from scaling.search import minimise_near
+
+Array = NDArray[np.float64]
+FEW = 12  # with fewer clusters resampling drops whole sizes from the design; the wild bootstrap keeps it
+BATCH = 2_000_000  # numbers in one batch of residuals
+#: Six-point weights for the wild bootstrap with few clusters: Webb 2023, Canadian Journal of Economics 56, 839-858.
+WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Parameters of the law under resampling, shape (B, parameters) in the order of `fit.law.names`.
+
+    method     "cases" (clusters drawn with replacement), "wild" (clusters' residuals multiplied at random),
+               "jackknife" (one curve left out at a time), "blocks" (wild, over stretches within one or two curves)
+    rehearsal  forecasts of the fitted rows' own larger budgets from their smaller ones (see `scaling.rehearsal`)
+    """
+
+    fit: Fit
+    params: Array
+    method: str
+    seed: int
+    rehearsal: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows the fit used."""
+        return self.fit.table
+
+    def summary(self, level: float = 0.9) -> pd.DataFrame:
+        """One row a parameter: value of the fit, standard error and interval over the draws."""
+        tail = (1 - level) / 2
+        lo, hi = np.quantile(self.params, [tail, 1 - tail], axis=0)
+        se = self.params.std(0) * (np.sqrt(len(self.params) - 1) if self.method == "jackknife" else 1.0)
+        if self.method == "jackknife":
+            values = np.array(list(self.fit.params.values()))
+            lo, hi = values - 1.645 * se, values + 1.645 * se
+        columns = {"value": list(self.fit.params.values()), "se": se, "lo": lo, "hi": hi}
+        return pd.DataFrame(columns, index=pd.Index(self.fit.law.names, name="parameter"))
+
+    def __repr__(self) -> str:
+        return f"Draws({self.fit.law.name}: {len(self.params)} x {self.params.shape[1]}, {self.method}, seed {self.seed})"
+
+
+def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: str | None = None) -> Draws:
+    """Refit under resampling by trunk, else by run, else by row; the same seed gives the same draws.
+
+    resamples: 1000 by default, 200 for curves. method: "cases" or "wild"; by default cases with 12 clusters or more and wild below. Laws of whole curves leave out
+    one curve at a time, given 3 or more; with fewer, the draws hold the noise within the curves and nothing else, and
+    `notes` says so. An interrupt (Ctrl-C) returns the draws done so far, if any.
+    """
+    if resamples is None:
+        resamples = 1000 if fit.law.kind == "points" else 200
+    if resamples < 2:
+        raise ScalingError(f"a bootstrap needs at least 2 resamples, got {resamples}")
+    problem = problem_of(fit)
+    rng = np.random.default_rng(seed)
+    cluster = clusters(fit)
+    count = int(cluster.max()) + 1
+    notes: list[str] = []
+    weights = shift = None
+    if fit.law.kind == "curves" and count >= 3:
+        method = "jackknife"
+        weights = problem.weights * (cluster != np.arange(count)[:, None])
+    elif fit.law.kind == "curves":
+        method = "blocks"
+        cluster = _blocks(fit)
+        notes.append(
+            f"{count} curve{'s' * (count > 1)}: the band holds the noise within the curves, not the law's error on other "
+            f"schedules, and covers too little; fit 3 or more curves"
+        )
+    else:
+        method = method or ("cases" if count >= FEW else "wild")
+    if method == "cases":
+        weights = problem.weights * rng.multinomial(count, np.full(count, 1 / count), resamples)[:, cluster]
+    elif method in ("wild", "blocks"):
+        n = int(cluster.max()) + 1
+        kick = rng.choice(np.concatenate([WEBB, -WEBB]), (resamples, n))[:, cluster]
+        # residuals are predicted against observed; losses kicked to prediction - kick * residual leave kick * residual
+        residual = problem.residuals(problem.coordinates(fit.free_values[None]))[0]
+        shift = residual * (1 - kick)
+    elif method != "jackknife":
+        raise ScalingError(f"bootstrap method must be cases or wild, got {method!r}")
+    draws = _refits(fit, weights, shift)
+    if len(draws) < resamples and method != "jackknife":
+        notes.append(f"interrupted: {len(draws)} of {resamples} resamples were done")
+    if method == "wild" and count < FEW:
+        notes.append(f"{count} independent runs or trunks: intervals rest on few clusters")
+    rehearsal = rehearse(fit, draws if method == "jackknife" else None)
+    return Draws(fit, draws, method, seed, rehearsal, tuple(notes))
+
+
+def clusters(fit: Fit) -> NDArray[np.int64]:
+    """Number of the cluster of every row of the fit's table: curves by run; points by trunk, else run, else row."""
+    names = ("run",) if fit.law.kind == "curves" else ("trunk", "run")
+    for name in names:
+        if name in fit.table and fit.table[name].notna().all():
+            return np.asarray(pd.factorize(fit.table[name])[0])
+    return np.arange(len(fit.table))
+
+
+def _blocks(fit: Fit) -> NDArray[np.int64]:
+    """Ten stretches a curve."""
+    runs = clusters(fit)
+    place = fit.table.groupby("run", sort=False).cumcount().to_numpy()
+    size = np.bincount(runs)[runs]
+    return np.asarray(pd.factorize(runs * 10 + place * 10 // size)[0])
+
+
+def _refits(fit: Fit, weights: Array | None, shift: Array | None) -> Array:
+    """All parameters (B, p) of B refits that start at the fit."""
+    problem = problem_of(fit)
+    given = weights if weights is not None else shift
+    assert given is not None
+    start = problem.coordinates(fit.free_values[None])
+    size = max(1, BATCH // (given.shape[1] * max(len(problem.free), 1)))
+    found: list[Array] = []
+    try:
+        for at in range(0, len(given), size):
+            part = slice(at, at + size)
+            ends = minimise_near(
+                problem,
+                np.repeat(start, len(given[part]), 0),
+                None if weights is None else weights[part],
+                None if shift is None else shift[part],
+            )
+            found.append(problem.natural(ends.u))
+    except KeyboardInterrupt:
+        if not found:
+            raise
+    values = problem.parameters(np.concatenate(found))
+    return np.concatenate([values[name] for name in fit.law.names], axis=1)

@@ -1,0 +1,157 @@
+"""A law is its equation: a function whose positional names are inputs and whose keyword-only names are parameters.
+
+Everything else is derived from the one function: the columns for variable projection, the gradient (complex step), the
+bounds, the text that is shown. Equations broadcast: parameters of shape (B, 1) against inputs of shape (n,) give (B, n).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+COMPLEX_STEP = 1e-30
+
+
+@dataclass(frozen=True)
+class Param:
+    """What is known of a parameter before any data: bounds (open), unit, where searches start, linear in the loss or not.
+
+    `of` names the input a scale is measured in: searches then start around that input's values.
+    """
+
+    lo: float = -math.inf
+    hi: float = math.inf
+    start: tuple[float, float] = (0.1, 1.0)
+    linear: bool = False
+    unit: str = "1"
+    of: str = ""
+    name: str = ""
+
+
+#: The loss that no size of model or data removes, 0 included: it stands for the entropy of the text.
+Floor = Annotated[float, Param(lo=0.0, linear=True, unit="nats/token")]
+#: An amplitude: positive, linear in the loss.
+Scale = Annotated[float, Param(lo=0.0, linear=True, unit="nats/token x input^exponent")]
+#: A size in the unit of the law's first input, inside a power: positive, not linear.
+Size = Annotated[float, Param(lo=0.0, start=(1e-6, 1e6), unit="as the input")]
+#: An exponent of a power law.
+Exponent = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 1.2))]
+#: Fraction of a memory that survives one step: 1 / (1 - value) is its length in steps.
+Memory = Annotated[float, Param(lo=0.5, hi=1.0, start=(0.9, 0.9998))]
+
+Equation = Callable[..., Any]
+Gradient = Callable[..., tuple[Any, ...]]
+Starts = Callable[[Mapping[str, Any], NDArray[np.float64]], list[dict[str, float]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """A law as declared. `inputs` are columns of a table; a law of whole curves has the one input `schedule`."""
+
+    name: str
+    equation: str
+    cite: str
+    function: Equation
+    inputs: tuple[str, ...]
+    params: tuple[Param, ...]
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    gradient: Gradient | None = None
+    starts: Starts | None = None
+    units: str = ""
+    notes: str = ""
+
+    @property
+    def kind(self) -> Literal["points", "curves"]:
+        """`points`: one loss a row. `curves`: the loss after every step of a learning-rate schedule."""
+        return "curves" if self.inputs == ("schedule",) else "points"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(p.name for p in self.params)
+
+    def param(self, name: str) -> Param:
+        return self.params[self.names.index(name)]
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        return self.function(*inputs, **params)
+
+    def __repr__(self) -> str:
+        return f"Law({self.name}: {self.equation})"
+
+
+def law(
+    *,
+    cite: str,
+    published: Mapping[str, Mapping[str, float]] | None = None,
+    gradient: Gradient | None = None,
+    starts: Starts | None = None,
+    units: str = "",
+    notes: str = "",
+) -> Callable[[Equation], Law]:
+    """Declare a law from its equation; the docstring's first line is the equation as it is shown.
+
+    gradient  function (*inputs, **params) -> derivatives by every parameter in order of declaration; without one the
+              equation must be analytic and accept complex parameters (no abs, max or comparisons)
+    starts    function (inputs, loss) -> list of parameter dicts where searches begin, for laws whose amplitudes are
+              not linear
+    """
+
+    def declare(function: Equation) -> Law:
+        hints = get_type_hints(function, include_extras=True)
+        inputs, params = [], []
+        for name, argument in inspect.signature(function).parameters.items():
+            if argument.kind is not inspect.Parameter.KEYWORD_ONLY:
+                inputs.append(name)
+                continue
+            record = next((a for a in get_args(hints.get(name)) if isinstance(a, Param)), None)
+            if record is None:
+                raise TypeError(
+                    f"law {function.__name__}: parameter {name} needs an annotation that holds a Param, "
+                    f"such as Floor, Scale, Size, Exponent or Annotated[float, Param(...)]"
+                )
+            params.append(replace(record, name=name))
+        if not inputs or not params:
+            raise TypeError(
+                f"law {function.__name__} needs positional inputs (columns) and keyword-only parameters, as in "
+                f"def mylaw(N, D, *, E: Floor, A: Scale, alpha: Exponent)"
+            )
+        return Law(
+            name=function.__name__,
+            equation=(inspect.getdoc(function) or function.__name__).split("\n")[0],
+            cite=cite,
+            function=function,
+            inputs=tuple(inputs),
+            params=tuple(params),
+            published=MappingProxyType({k: MappingProxyType(dict(v)) for k, v in (published or {}).items()}),
+            gradient=gradient,
+            starts=starts,
+            units=units,
+            notes=notes,
+        )
+
+    return declare
+
+
+def value_and_gradient(
+    law: Law, inputs: tuple[Any, ...], params: Mapping[str, NDArray], wanted: tuple[str, ...]
+) -> tuple[NDArray, list[NDArray]]:
+    """The law's values and their derivatives by the parameters `wanted`, each broadcast to the shape of the values.
+
+    By the law's declared gradient, else by complex step (Squire & Trapp 1998), exact to rounding.
+    """
+    value = np.asarray(law.function(*inputs, **params))
+    if law.gradient is not None:
+        columns = dict(zip(law.names, law.gradient(*inputs, **params), strict=True))
+        return value, [np.broadcast_to(columns[name], value.shape) for name in wanted]
+    columns = {}
+    for name in wanted:
+        nudged = dict(params) | {name: params[name] + 1j * COMPLEX_STEP}
+        columns[name] = np.broadcast_to(np.imag(law.function(*inputs, **nudged)) / COMPLEX_STEP, value.shape)
+    return value, [columns[name] for name in wanted]

@@ -1,0 +1,21 @@
+"""Every law by its name, written out by hand: one file a paper."""
+
+from __future__ import annotations
+
+from scaling.errors import ScalingError, nearest
+from scaling.law import Law
+from scaling.laws.henighan2020 import power
+from scaling.laws.hoffmann2022 import chinchilla
+from scaling.laws.kaplan2020 import kaplan
+from scaling.laws.tissue2024 import tissue
+
+LAWS: dict[str, Law] = {law.name: law for law in (chinchilla, kaplan, power, tissue)}
+
+
+def find_law(law: str | Law) -> Law:
+    """The law of that name; a Law passes through. Raises ScalingError with the nearest known name."""
+    if isinstance(law, Law):
+        return law
+    if law not in LAWS:
+        raise ScalingError(f"no law is called {law!r}; {nearest(law, LAWS)}")
+    return LAWS[law]

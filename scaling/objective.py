@@ -1,0 +1,78 @@
+"""What a fit minimises: a sum over rows of w * rho(r), r the residual of the log of the loss, or of the loss.
+
+The sum, never the mean: with a mean of Huber terms near 1e-6 an optimizer's default tolerances stop far from the
+optimum, which is how the published Chinchilla fit went wrong (Besiroglu 2024, arXiv:2404.10102).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.errors import ScalingError, nearest
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """space: residuals are ln(predicted / observed) for "log", predicted - observed for "raw".
+
+    loss: "huber" is r^2 / 2 up to `delta` and linear beyond (Huber 1964); "squared" is r^2 / 2 throughout.
+    """
+
+    space: Literal["log", "raw"] = "log"
+    loss: Literal["huber", "squared"] = "huber"
+    delta: float = 1e-3
+
+    def rho(self, r: Array) -> Array:
+        """Cost of each residual."""
+        if self.loss == "squared":
+            return 0.5 * r * r
+        a = np.abs(r)
+        return np.where(a <= self.delta, 0.5 * r * r, self.delta * (a - 0.5 * self.delta))
+
+    def slope(self, r: Array) -> Array:
+        """First derivative of rho."""
+        return r if self.loss == "squared" else np.clip(r, -self.delta, self.delta)
+
+    def curvature(self, r: Array) -> Array:
+        """Second derivative of rho."""
+        return np.ones_like(r) if self.loss == "squared" else (np.abs(r) <= self.delta).astype(float)
+
+    def reweight(self, r: Array) -> Array:
+        """slope(r) / r: the weights whose squared cost majorises rho (iteratively reweighted least squares)."""
+        if self.loss == "squared":
+            return np.ones_like(r)
+        return self.delta / np.maximum(np.abs(r), self.delta)
+
+
+#: Objectives by name. The default is the field's: Hoffmann 2022 (arXiv:2203.15556), eq. 3, delta 1e-3.
+OBJECTIVES = {
+    "log-huber": Objective("log", "huber", 1e-3),
+    "log-squared": Objective("log", "squared"),
+    "huber": Objective("raw", "huber", 1e-3),
+    "squared": Objective("raw", "squared"),
+}
+
+
+def find_objective(objective: str | Objective, delta: float | None = None) -> Objective:
+    """The objective of that name, with `delta` in place of its own; raises ScalingError with the nearest name."""
+    if isinstance(objective, str):
+        if objective not in OBJECTIVES:
+            raise ScalingError(f"no objective is called {objective!r}; {nearest(objective, OBJECTIVES)}")
+        objective = OBJECTIVES[objective]
+    if delta is None:
+        return objective
+    if not (delta > 0 and np.isfinite(delta)):
+        raise ScalingError(f"delta must be positive and finite, got {delta}")
+    return Objective(objective.space, objective.loss, float(delta))
+
+
+def objective_name(objective: Objective) -> str:
+    """The objective as text: its name, and its delta where it has one."""
+    name = ("log-" if objective.space == "log" else "") + objective.loss
+    return f"{name} (delta {objective.delta:g})" if objective.loss == "huber" else name

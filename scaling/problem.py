@@ -1,0 +1,115 @@
+"""A fit as a minimisation: which parameters are free, how they map to unbounded coordinates, what the residuals are.
+
+Coordinates u of shape (B, k) hold B candidate solutions at once. Parameters bounded below by 0 are searched by their
+logarithm, those bounded on both sides by their logit, so no search step can leave the bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.law import Law, value_and_gradient
+from scaling.objective import Objective
+
+Array = NDArray[np.float64]
+LIMIT = 300.0  # |u| beyond this is a bound for every purpose: exp(300) is 1e130
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """`fixed` holds parameters at a value, `tied` makes one parameter equal another, `weights` multiply the rows' costs."""
+
+    law: Law
+    inputs: tuple[Any, ...]
+    loss: Array
+    weights: Array
+    objective: Objective
+    fixed: Mapping[str, float]
+    tied: Mapping[str, str]
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        return tuple(n for n in self.law.names if n not in self.fixed and n not in self.tied)
+
+    @cached_property
+    def _bounds(self) -> tuple[Array, Array]:
+        params = [self.law.param(name) for name in self.free]
+        return np.array([p.lo for p in params]), np.array([p.hi for p in params])
+
+    def natural(self, u: Array) -> Array:
+        """Free parameters (B, k) from coordinates (B, k)."""
+        lo, hi = self._bounds
+        both, below = np.isfinite(lo) & np.isfinite(hi), np.isfinite(lo)
+        span = np.where(both, hi - lo, 1.0)
+        base = np.where(below, lo, 0.0)
+        with np.errstate(over="ignore"):
+            return np.where(both, base + span / (1 + np.exp(-u)), np.where(below, base + np.exp(u), u))
+
+    def coordinates(self, theta: Array) -> Array:
+        """Coordinates (B, k) from free parameters (B, k); values at or over a bound are moved just inside."""
+        lo, hi = self._bounds
+        both, below = np.isfinite(lo) & np.isfinite(hi), np.isfinite(lo)
+        base, span = np.where(below, lo, 0.0), np.where(both, hi - lo, 1.0)
+        share = np.clip((theta - base) / span, 1e-12, 1 - 1e-12)
+        logit = np.log(share) - np.log1p(-share)
+        log = np.log(np.maximum(theta - base, 1e-130))
+        return np.clip(np.where(both, logit, np.where(below, log, theta)), -LIMIT, LIMIT)
+
+    def _slope(self, u: Array, theta: Array) -> Array:
+        """d theta / d u, (B, k)."""
+        lo, hi = self._bounds
+        both, below = np.isfinite(lo) & np.isfinite(hi), np.isfinite(lo)
+        base = np.where(below, lo, 0.0)
+        with np.errstate(invalid="ignore"):
+            logit = (theta - base) * (hi - theta) / np.where(both, hi - lo, 1.0)
+        return np.where(both, logit, np.where(below, theta - base, 1.0))
+
+    def parameters(self, theta: Array) -> dict[str, Array]:
+        """All parameters, fixed and tied ones included, as columns (B, 1) that broadcast against the rows."""
+        values = {name: theta[:, i : i + 1] for i, name in enumerate(self.free)}
+        values |= {name: np.full((len(theta), 1), value) for name, value in self.fixed.items()}
+        values |= {name: values[source] for name, source in self.tied.items()}
+        return {name: values[name] for name in self.law.names}
+
+    def predicted(self, theta: Array) -> Array:
+        """The law's values (B, n) at free parameters (B, k)."""
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(
+                self.law.function(*self.inputs, **self.parameters(theta)), (len(theta), len(self.loss))
+            )
+
+    def residuals(self, u: Array) -> Array:
+        """Residuals (B, n); NaN where the law has no loss to offer."""
+        f = self.predicted(self.natural(u))
+        with np.errstate(all="ignore"):
+            if self.objective.space == "log":
+                return np.where(f > 0, np.log(f / self.loss), np.nan)
+            return f - self.loss
+
+    def jacobian(self, u: Array) -> tuple[Array, Array]:
+        """Residuals (B, n) and their derivatives by the coordinates (B, k, n)."""
+        theta = self.natural(u)
+        with np.errstate(all="ignore"):
+            f, columns = value_and_gradient(self.law, self.inputs, self.parameters(theta), self.law.names)
+            f = np.broadcast_to(f, (len(u), len(self.loss)))
+            by_name = dict(zip(self.law.names, columns, strict=True))
+            for name, source in self.tied.items():
+                by_name[source] = by_name[source] + by_name[name]
+            scale = 1 / f if self.objective.space == "log" else np.ones_like(f)
+            slope = self._slope(u, theta)
+            jac = np.empty((len(u), len(self.free), len(self.loss)))
+            for i, name in enumerate(self.free):
+                np.multiply(by_name[name] * slope[:, i : i + 1], scale, out=jac[:, i])
+            r = np.where(f > 0, np.log(f / self.loss), np.nan) if self.objective.space == "log" else f - self.loss
+        return r, jac
+
+    def cost(self, r: Array, weights: Array | None = None) -> Array:
+        """Objective (B,) of residuals (B, n); infinite where a residual is not finite."""
+        total = (self.objective.rho(r) * (self.weights if weights is None else weights)).sum(-1)
+        return np.where(np.isfinite(total), total, np.inf)

@@ -1,0 +1,186 @@
+"""Tables of runs and of curves: anybody's CSV in, a DataFrame with known columns out, with a note of all that was done.
+
+A table keeps its notes in `attrs`: "notes" (what was renamed or derived) and "damaged" (cells that held text where a
+number belongs). Rows are never dropped here: `usable` drops them for one law, says why, and the fit keeps the list.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.errors import TableError, nearest
+from scaling.where import select
+
+NUMBERS = ("N", "D", "C", "loss")
+#: Names others give to our columns; the first that a file has is taken.
+ALIASES = {
+    "N": ("params", "parameters", "n_params", "num_params", "Model Size", "model_size"),
+    "D": ("tokens", "n_tokens", "num_tokens", "training_tokens"),
+    "C": ("flops", "compute", "n_flops", "training_flops", "Training FLOP"),
+    "loss": ("final_loss", "val_loss", "validation_loss", "eval_loss"),
+    "run": ("run_id", "run_name", "name", "key"),
+}
+CURVE_ALIASES = {
+    "step": ("steps", "iter", "iteration", "global_step"),
+    "lr": ("learning_rate", "lrs"),
+    "run": ALIASES["run"],
+    "loss": ("val_loss", "train_loss"),
+}
+Source = str | os.PathLike[str] | IO[str] | pd.DataFrame
+
+
+def read_table(source: Source, *, map: Mapping[str, str] | None = None, where: str | None = None) -> pd.DataFrame:
+    """One row a run, with columns N (parameters), D (tokens), C (FLOP), loss, run as far as the file has them.
+
+    source  path of a CSV (.gz too), an open text stream, or a DataFrame
+    map     {"N": "params", ...}: our name -> the file's name; without it well-known names are recognised
+    where   a row filter, such as 'N > 1e7 and status == "finished"'
+
+    The one of N, D, C that is missing is derived from C = 6 N D. All other columns are kept as they are. Raises
+    TableError for a file that is missing, empty or not a table.
+    """
+    table = _renamed(_load(source), map or {}, ALIASES)
+    if where is not None:
+        table = _keeping_attrs(table, select(table, where))
+    for name in NUMBERS:
+        if name in table:
+            _to_number(table, name)
+    for name, others, rule in (
+        ("C", ("N", "D"), lambda n, d: 6 * n * d),
+        ("D", ("C", "N"), lambda c, n: c / (6 * n)),
+        ("N", ("C", "D"), lambda c, d: c / (6 * d)),
+    ):
+        if name not in table and all(o in table for o in others):
+            table[name] = rule(*(table[o] for o in others))
+            table.attrs["notes"] += (f"{name} derived from {' and '.join(others)} by C = 6 N D",)
+    return table
+
+
+def usable(
+    table: pd.DataFrame, columns: Mapping[str, str], law: str, positive: tuple[str, ...] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that a law can read, and the others with `row` and `reason`.
+
+    columns maps what the law reads ("N", "loss", ...) to columns of the table. A row is dropped when a value is missing,
+    not a number, infinite or, for columns in `positive` (default: all), not above 0, or when it repeats an earlier row.
+    """
+    missing = [c for c in columns.values() if c not in table]
+    if missing:
+        raise TableError(_missing_columns(table, columns, missing, law))
+    damaged = table.attrs.get("damaged", {})
+    numbers = pd.DataFrame({c: pd.to_numeric(table[c], errors="coerce") for c in dict.fromkeys(columns.values())})
+    reasons: dict[Any, str] = {}
+    for column in numbers:
+        values = numbers[column].to_numpy(float)
+        lower = np.zeros(len(values)) if positive is None or column in positive else np.full(len(values), -np.inf)
+        for at in np.flatnonzero(~(np.isfinite(values) & (values > lower))):
+            row = table.index[at]
+            raw = damaged.get((row, column), table[column].iloc[at])
+            reasons.setdefault(row, f"{column} is {_said(raw)}{_status(table, at)}")
+    kept = table.loc[[i for i in table.index if i not in reasons]] if reasons else table
+    repeats = kept.duplicated(keep="first")
+    if "run" in kept and repeats.any():
+        reasons |= dict.fromkeys(kept.index[repeats], "repeats an earlier row exactly")
+        kept = kept[~repeats]
+    kept = _keeping_attrs(table, kept)
+    for column in numbers:
+        kept[column] = numbers.loc[kept.index, column]
+    dropped = pd.DataFrame({"row": list(reasons), "reason": list(reasons.values())})
+    return kept, dropped
+
+
+def _said(raw: Any) -> str:
+    if isinstance(raw, str):
+        return f"not a number: {raw[:40]!r}" if raw.strip() else "missing"
+    if raw is None or raw is pd.NA or np.isnan(raw):
+        return "missing"
+    return "infinite" if np.isinf(raw) else f"{raw:g}, not above 0"
+
+
+def _status(table: pd.DataFrame, at: Any) -> str:
+    status = table["status"].iloc[at] if "status" in table else None
+    return f" (status: {status})" if isinstance(status, str) and status not in ("", "finished") else ""
+
+
+def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: list[str], law: str) -> str:
+    has = ", ".join(map(str, table.columns[:20])) + (", ..." if len(table.columns) > 20 else "")
+    reads = ", ".join(columns.values())
+    fixes = " ".join(f"--map {name}=COLUMN" for name in missing)
+    source = table.attrs.get("source", "the table")
+    hint = nearest(missing[0], map(str, table.columns)) if len(table.columns) else ""
+    also = f" ({hint})" if hint.startswith("did you") else ""
+    return (
+        f"{law} reads {reads}; {source} has {has}. Missing: {', '.join(missing)}{also}. "
+        f"Name the columns with map={{...}} or {fixes}"
+    )
+
+
+def _load(source: Source) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        table = source.copy()
+        table.attrs = dict(source.attrs)
+        table.attrs.setdefault("source", "the table")
+    else:
+        name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the stream")
+        if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+            raise TableError(f"{name} is a folder; give a CSV file (for a folder of sweeps: sweeps collect {name} -o {name})")
+        try:
+            table = pd.read_csv(source, low_memory=False)
+        except FileNotFoundError:
+            raise TableError(f"there is no file {name}") from None
+        except pd.errors.EmptyDataError:
+            raise TableError(f"{name} is empty; expected a CSV with a header line and one row a run") from None
+        except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError) as error:
+            raise TableError(f"cannot read {name} as a CSV: {error}") from None
+        table.attrs["source"] = name
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise TableError(f"{table.attrs['source']} has more than one column named {', '.join(map(str, repeated))}")
+    if not len(table):
+        raise TableError(f"{table.attrs['source']} has a header and no rows")
+    if not table.index.is_unique:
+        table = _keeping_attrs(table, table.reset_index(drop=True))
+    table.attrs.setdefault("notes", ())
+    table.attrs.setdefault("damaged", {})
+    return table
+
+
+def _renamed(table: pd.DataFrame, mapping: Mapping[str, str], aliases: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    for ours, theirs in mapping.items():
+        if theirs not in table:
+            raise TableError(
+                f"map asks for {ours} from a column {theirs!r}, which {table.attrs['source']} does not have; "
+                f"{nearest(theirs, map(str, table.columns))}"
+            )
+        table[ours] = table[theirs]
+    for ours, names in aliases.items():
+        if ours in table:
+            continue
+        theirs = next((name for name in names if name in table), None)
+        if theirs is not None:
+            table[ours] = table[theirs]
+            table.attrs["notes"] += (f"{ours} read from column {theirs!r}",)
+    return table
+
+
+def _to_number(table: pd.DataFrame, column: str) -> None:
+    """Turn a column to floats in place, remembering cells that held text."""
+    if pd.api.types.is_numeric_dtype(table[column]):
+        table[column] = table[column].astype(float)
+        return
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    bad = numbers.isna() & table[column].notna()
+    table.attrs["damaged"] = table.attrs["damaged"] | {(i, column): table[column][i] for i in table.index[bad]}
+    table[column] = numbers.astype(float)
+
+
+def _keeping_attrs(source: pd.DataFrame, result: pd.DataFrame) -> pd.DataFrame:
+    result = result.copy()
+    result.attrs = dict(source.attrs)
+    return result

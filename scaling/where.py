@@ -1,0 +1,112 @@
+"""Row filters as text, such as 'N > 1e7 and group != "held_out"': parsed, checked node by node, never evaluated as code."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.errors import ScalingError, nearest
+
+COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+LONGEST = 1000
+ALLOWED = "columns, numbers, quoted text, + - * /, == != < <= > >=, in [..], and, or, not"
+
+
+def select(table: pd.DataFrame, expression: str) -> pd.DataFrame:
+    """The rows of `table` for which `expression` holds; raises ScalingError on anything but comparisons of columns.
+
+    Columns whose names are not words are written in backquotes: `val/loss` < 3.
+    """
+    mask = np.broadcast_to(np.asarray(_mask(table, expression)), (len(table),))
+    if mask.dtype != bool:
+        raise ScalingError(f"--where {expression!r} gives numbers, not true or false; compare it with something")
+    return table[mask]
+
+
+def _mask(table: pd.DataFrame, expression: str) -> Any:
+    if len(expression) > LONGEST:
+        raise ScalingError(f"a row filter may have {LONGEST} characters, this one has {len(expression)}")
+    text, names = _unquote(expression)
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ScalingError(f"cannot read the row filter {expression!r}; it may hold {ALLOWED}") from None
+    try:
+        return _value(tree.body, table, names)
+    except TypeError as error:
+        raise ScalingError(f"the row filter {expression!r} compares text with numbers: {error}") from None
+
+
+def _unquote(expression: str) -> tuple[str, dict[str, str]]:
+    """Backquoted column names replaced by plain words, and what each stands for."""
+    parts = expression.split("`")
+    if len(parts) % 2 == 0:
+        raise ScalingError(f"the row filter {expression!r} has a backquote without its partner")
+    names = {f"_column_{i}": parts[i] for i in range(1, len(parts), 2)}
+    return "".join(part if i % 2 == 0 else f"_column_{i}" for i, part in enumerate(parts)), names
+
+
+def _value(node: ast.expr, table: pd.DataFrame, names: dict[str, str]) -> Any:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str()):
+            return node.value
+        case ast.Name(id=name):
+            name = names.get(name, name)
+            if name not in table.columns:
+                raise ScalingError(f"the row filter names a column {name!r}; {nearest(name, map(str, table.columns))}")
+            return table[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, table, names)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return ~_truth(_value(operand, table, names))
+        case ast.BoolOp(op=op, values=values):
+            terms = [_truth(_value(v, table, names)) for v in values]
+            return np.logical_and.reduce(terms) if isinstance(op, ast.And) else np.logical_or.reduce(terms)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
+            return ARITHMETIC[type(op)](_value(left, table, names), _value(right, table, names))
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            terms, before = [], _value(left, table, names)
+            for op, right in zip(ops, comparators, strict=True):
+                after = _value(right, table, names)
+                terms.append(_truth(_compare(op, before, after)))
+                before = after
+            return np.logical_and.reduce(terms)
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item, table, names) for item in items]
+    raise ScalingError(f"a row filter may hold {ALLOWED}; found {ast.unparse(node)!r}")
+
+
+def _compare(op: ast.cmpop, left: Any, right: Any) -> Any:
+    if isinstance(op, ast.In | ast.NotIn):
+        if not (isinstance(left, pd.Series) and isinstance(right, list)):
+            raise ScalingError('`in` needs a column on its left and a list on its right: schedule in ["wsd", "cosine"]')
+        found = left.isin(right)
+        return ~found if isinstance(op, ast.NotIn) else found
+    if type(op) not in COMPARE or isinstance(left, list) or isinstance(right, list):
+        raise ScalingError(f"a row filter may hold {ALLOWED}")
+    return COMPARE[type(op)](left, right)
+
+
+def _truth(value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype != bool:
+        raise ScalingError("and, or and not join comparisons, such as N > 1e7; found a bare number or text")
+    return array
