@@ -159,3 +159,14 @@ def _digest(value: Any) -> str:
 def stack_key(run: Run) -> str:
     """Name of the stack a run trains in: a hash of its shape."""
     return f"w{run.width}-d{run.depth}-{_digest([str(v) for v in run.shape])}"
+
+
+def validation_counts(evals_per_octave: int, stop: int) -> NDArray[np.int64]:
+    """Numbers of updates, up to `stop`, after which every run is validated: `evals_per_octave` a doubling, rounded.
+
+    One grid for all horizons, so that runs validate their shared steps at the same places. The last update of every
+    edge, a fork or an end, is validated besides.
+    """
+    octaves = np.arange(int(np.ceil(evals_per_octave * np.log2(max(stop, 1)))) + 1) / evals_per_octave
+    counts = np.unique(np.round(2.0**octaves).astype(np.int64))
+    return counts[counts <= stop]

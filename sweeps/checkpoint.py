@@ -1,0 +1,129 @@
+"""Checkpoints of a stack's training: one file, replaced whole, the one before kept, damage noticed.
+
+The file is what `torch.save` writes followed by the 32 bytes of its SHA-256. It is written beside its place, flushed
+to disk and renamed, so that a kill at any moment leaves a whole file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from sweeps.forks import Forks, covered
+from sweeps.optim import empty_state
+from sweeps.slots import Slot, Snapshot, Training, held, put, snapshot
+
+VERSION = 1
+NAMES = ("checkpoint.pt", "checkpoint.prev.pt")
+_DIGEST_BYTES = 32
+
+
+class _Hashed(io.RawIOBase):
+    """Passes what is written on to a file and hashes it on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.hash = file, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return self.file.write(data)
+
+
+def save(folder: Path, training: Training) -> None:
+    """Write the checkpoint of `training` to `folder`; OSError where it cannot be, the old one then intact."""
+    folder.mkdir(parents=True, exist_ok=True)
+    current, previous = (folder / name for name in NAMES)
+    partial = folder / "checkpoint.pt.tmp"
+    try:
+        with open(partial, "wb") as file:
+            through = _Hashed(file)
+            torch.save(_pack(training), through)
+            file.write(through.hash.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        if current.exists():
+            os.replace(current, previous)
+        os.replace(partial, current)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise
+        raise OSError(f"cannot write {partial}: {error}") from error
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The newest undamaged checkpoint in `folder` as plain values and tensors, or None."""
+    for name in NAMES:
+        try:
+            data = (folder / name).read_bytes()
+        except FileNotFoundError:
+            continue
+        if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+            continue
+        payload = torch.load(io.BytesIO(data[:-_DIGEST_BYTES]), map_location="cpu", weights_only=True)
+        if payload["version"] == VERSION:
+            return payload
+    return None
+
+
+def remove(folder: Path) -> None:
+    """Delete the checkpoints in `folder`: its stack is done."""
+    for name in NAMES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _pack(training: Training) -> dict[str, Any]:
+    slots = []
+    for place, slot in held(training):
+        now = snapshot(training.state, place)
+        slots.append({"edge": slot.edge.name, "step": slot.step, "rows": now.rows.cpu(), "count": now.count})
+    return {
+        "version": VERSION,
+        "planned": {name: list(keys) for name, keys in training.planned.items()},
+        "finished": sorted(training.finished),
+        "slots": slots,
+        "snapshots": {name: {"rows": s.rows.cpu(), "count": s.count} for name, s in training.snapshots.items()},
+        "seconds": training.seconds,
+    }
+
+
+def restore(
+    payload: dict[str, Any] | None, forks: Forks, unfinished: set[str], device: torch.device
+) -> tuple[Training, dict[str, int]]:
+    """Where training goes on, and the number of updates each unfinished run has behind it.
+
+    Edges that the interrupted training still had before it are trained as it would have, even where their runs have
+    finished since the checkpoint: the slots then hold the same company at every step, and a resumed sweep repeats
+    the uninterrupted one bit by bit. Trees that the checkpoint does not cover (see `forks.covered`) begin anew.
+    """
+    old = payload or {"planned": {}, "finished": [], "slots": [], "snapshots": {}, "seconds": 0.0}
+    steps = {slot["edge"]: slot["step"] for slot in old["slots"]}
+    done = covered(forks, unfinished, old["planned"], old["finished"], steps, old["snapshots"])
+    anew = {forks.paths[key][0].trunk for key in unfinished if key not in done}
+    kept = {edge.name for edge in forks.stack.edges if edge.name in old["planned"] and edge.trunk not in anew}
+    planned = {
+        edge.name: edge.runs
+        for edge in forks.stack.edges
+        if edge.name in kept or (edge.trunk in anew and unfinished.intersection(edge.runs))
+    }
+    slots = [slot for slot in old["slots"] if slot["edge"] in kept]
+    state = empty_state(forks.stack.runs[0], len(slots), device)
+    for place, slot in enumerate(slots):
+        put(state, place, slot["rows"], slot["count"])
+    training = Training(
+        planned=planned,
+        finished=set(old["finished"]) & kept,
+        slots=[Slot(forks.edges[slot["edge"]], slot["step"]) for slot in slots],
+        state=state,
+        snapshots={name: Snapshot(**s) for name, s in old["snapshots"].items() if name in kept},
+        seconds=old["seconds"],
+    )
+    return training, {key: done.get(key, 0) for key in unfinished}

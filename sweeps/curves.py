@@ -1,0 +1,122 @@
+"""What a stack's training writes: rows of curves, kept back until a flush, and the final word on every run.
+
+A row belongs to an edge and goes to the curve of every run through it that has no final file yet.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sweeps import records
+from sweeps.runs import Edge, Run
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Curves:
+    """The rows of the edges in training that are not yet written, and each edge's last row.
+
+    run         any run of the stack: its shape decides what is logged and what it costs
+    unfinished  keys of the runs without a final file
+    counts      numbers of updates after which every run is validated
+    """
+
+    out: Path
+    run: Run
+    unfinished: set[str]
+    counts: frozenset[int]
+    bytes_per_token: float
+    waiting: dict[str, tuple[Edge, list[Row]]] = field(default_factory=dict)
+    last: dict[str, Row] = field(default_factory=dict)
+
+
+def add(curves: Curves, edge: Edge, first: int, metrics: NDArray, seconds: NDArray) -> bool:
+    """Take in the updates `first`, `first` + 1, ... of `edge`: losses and norms (n, 2), times (n,).
+
+    Returns False if one was not finite: the edge has diverged there, and rows from there on are not kept.
+    """
+    run, rows = curves.run, curves.waiting.setdefault(edge.name, (edge, []))[1]
+    for i, ((loss, norm), time) in enumerate(zip(metrics.tolist(), seconds.tolist(), strict=True)):
+        step = first + i
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return False
+        tokens = (step + 1) * run.tokens_per_step
+        row: Row = {
+            "step": step,
+            "tokens": tokens,
+            "lr": float(edge.lr[step - edge.start]),
+            "train_loss": loss,
+            "val_loss": None,
+            "val_loss_se": None,
+            "val_bits_per_byte": None,
+            "grad_norm": norm,
+            "flops": tokens * run.flops_per_token["6N_with_attention"],
+            "seconds": time,
+        }
+        curves.last[edge.name] = row
+        if step % run.log_every == 0 or is_validated(curves, edge, step + 1):
+            rows.append(row)
+    return True
+
+
+def is_validated(curves: Curves, edge: Edge, count: int) -> bool:
+    """Whether `edge` is validated after `count` updates: on the common grid and at its end."""
+    return count == edge.stop or count in curves.counts
+
+
+def validate(curves: Curves, edge: Edge, loss: float, spread: float) -> bool:
+    """Write a validation into the last row of `edge`; False, and nothing written, if the loss is not finite."""
+    if not math.isfinite(loss):
+        return False
+    row = curves.last[edge.name]
+    row["val_loss"] = float(loss)
+    row["val_loss_se"] = float(spread) if math.isfinite(spread) else None  # one sequence has no spread
+    row["val_bits_per_byte"] = float(loss) / math.log(2) / curves.bytes_per_token
+    return True
+
+
+def flush(curves: Curves) -> None:
+    """Append all waiting rows to the curves of their runs."""
+    for edge, rows in curves.waiting.values():
+        if rows:
+            for key in curves.unfinished.intersection(edge.runs):
+                records.append_rows(curves.out, key, rows)
+    curves.waiting.clear()
+
+
+def finish(curves: Curves, edge: Edge) -> None:
+    """Write the final files of the runs that end with `edge`."""
+    _close(curves, edge, edge.ends, "finished")
+
+
+def diverge(curves: Curves, edge: Edge) -> None:
+    """Write the final files of all runs through `edge`: they have no loss, and keep the rows before the divergence."""
+    _close(curves, edge, edge.runs, "diverged")
+
+
+def _close(curves: Curves, edge: Edge, keys: tuple[str, ...], status: str) -> None:
+    flush(curves)
+    last = curves.last.get(edge.name, {})
+    finished = status == "finished"
+    for key in keys:
+        if key not in curves.unfinished:
+            continue
+        final = {
+            "status": status,
+            "steps": last.get("step", edge.start - 1) + 1,
+            "tokens": last.get("tokens", edge.start * curves.run.tokens_per_step),
+            "loss": last["val_loss"] if finished else None,
+            "loss_se": last["val_loss_se"] if finished else None,
+            "bits_per_byte": last["val_bits_per_byte"] if finished else None,
+            "train_loss": last.get("train_loss"),
+            "flops": last.get("flops"),
+            "seconds": last.get("seconds"),
+        }
+        records.write_final(curves.out, key, final)
+        curves.unfinished.discard(key)

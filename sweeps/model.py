@@ -1,0 +1,169 @@
+"""The transformer, R replicas of it side by side: every weight has a leading replica axis and every product is a bmm.
+
+Decoder-only: RMSNorm before each half of a block, rotary positions (Su 2021, arXiv:2104.09864), RMSNorm of queries and
+keys (Henry 2020, arXiv:2010.04245), an MLP with squared ReLU (So 2021, arXiv:2109.08668), no biases, an untied head.
+
+All weights of a replica lie in one row of a flat tensor (R, P); a weight is a view of some of its columns. Clipping,
+AdamW and snapshots then are a handful of operations on (R, P), whatever the depth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sweeps import parametrization
+from sweeps.runs import Run
+
+#: Added to the mean square in RMSNorm.
+NORM_EPS = 1e-6
+#: Longest wavelength of the rotary positions is 2 pi times this (arXiv:2104.09864, section 3.2.2).
+ROPE_BASE = 10_000.0
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Where one weight lies in a row of the flat tensor, its shape and its group in `sweeps/parametrization.py`."""
+
+    name: str
+    group: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def layout(run: Run) -> tuple[Weight, ...]:
+    """Every weight of one replica in the order of the flat row: gains and embedding first, then all matrices.
+
+    Matrices are (in, out). Queries, keys and values are the columns of one matrix, in this order.
+    """
+    w, hidden, blocks = run.width, round(run.mlp_ratio * run.width), range(run.depth)
+    wanted: list[tuple[str, str, tuple[int, ...]]] = [("embedding", "embedding", (run.vocab, w))]
+    for i in blocks:
+        wanted += [
+            (f"norm_attention.{i}", "norm", (w,)),
+            (f"norm_qk.{i}", "norm", (2, run.head_dim)),
+            (f"norm_mlp.{i}", "norm", (w,)),
+        ]
+    wanted += [("norm_head", "norm", (w,))]
+    for i in blocks:
+        wanted += [
+            (f"attention_in.{i}", "attention_in", (w, 3 * w)),
+            (f"attention_out.{i}", "attention_out", (w, w)),
+            (f"mlp_in.{i}", "mlp_in", (w, hidden)),
+            (f"mlp_out.{i}", "mlp_out", (hidden, w)),
+        ]
+    wanted += [("head", "head", (w, run.vocab))]
+    weights, start = [], 0
+    for name, group, shape in wanted:
+        weights.append(Weight(name, group, shape, start))
+        start += weights[-1].size
+    return tuple(weights)
+
+
+def master_dtype(run: Run) -> torch.dtype:
+    """Number format of weights and moments: that of the run, but float32 for bfloat16 runs."""
+    return torch.float64 if run.dtype == "float64" else torch.float32
+
+
+def initial(run: Run) -> Tensor:
+    """Initial flat row (P,) of `run`, on the CPU: depends on its seed and shape only.
+
+    Drawn in float64 and then cast, so that runs that differ in number format start from the same weights.
+    """
+    generator = torch.Generator().manual_seed(run.seed)
+    groups = parametrization.groups(run)
+    rows = []
+    for weight in layout(run):
+        std = groups[weight.group].init_std
+        if weight.group == "norm":
+            rows.append(torch.ones(weight.size, dtype=torch.float64))
+        else:
+            rows.append(torch.randn(weight.size, generator=generator, dtype=torch.float64) * std)
+    return torch.cat(rows).to(master_dtype(run))
+
+
+def leaves(flat: Tensor, run: Run) -> dict[str, Tensor]:
+    """The weights of all replicas, name -> (R, *shape), as leaves that gradients can be asked of.
+
+    They are views of `flat` (R, P), or, for the matrices of a bfloat16 run, of a copy in bfloat16.
+    """
+    weights = layout(run)
+    first = next(weight.start for weight in weights if len(weight.shape) == 2 and _is_matrix(weight))
+    low = flat.detach()[:, first:].to(DTYPES[run.dtype]) if run.dtype == "bfloat16" else flat.detach()[:, first:]
+    out = {}
+    for weight in weights:
+        source, start = (low, weight.start - first) if _is_matrix(weight) else (flat.detach(), weight.start)
+        view = source[:, start : start + weight.size].view(-1, *weight.shape)
+        out[weight.name] = view.requires_grad_()
+    return out
+
+
+def _is_matrix(weight: Weight) -> bool:
+    return weight.group not in ("embedding", "norm")
+
+
+def forward(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
+    """Logits (R, B*T, vocab) of the next token after each of `tokens` (R, B, T), integers."""
+    replicas, batch, length = tokens.shape
+    cos, sin = rotation(length, run.head_dim, master_dtype(run), tokens.device)
+    offsets = torch.arange(replicas, device=tokens.device).view(-1, 1, 1) * run.vocab
+    x = F.embedding((tokens + offsets).view(replicas, -1), weights["embedding"].reshape(-1, run.width))
+    for i in range(run.depth):
+        h = normed(x, weights[f"norm_attention.{i}"])
+        qkv = bmm(h, weights[f"attention_in.{i}"]).view(replicas, batch, length, 3, -1, run.head_dim)
+        qk = rotate(normed(qkv[:, :, :, :2], weights[f"norm_qk.{i}"].view(-1, 1, 1, 2, 1, run.head_dim)), cos, sin)
+        q, k, v = (t.flatten(0, 1).transpose(1, 2) for t in (*qk.to(qkv.dtype).unbind(3), qkv[:, :, :, 2]))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (R*B, heads, T, head_dim)
+        x = x + bmm(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"])
+        h = F.relu(bmm(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"])).square()
+        x = x + bmm(h, weights[f"mlp_out.{i}"])
+    # the output multiplier scales the logits; on the gain it costs (R, width) instead of (R, B*T, vocab)
+    x = normed(x, weights["norm_head"] * parametrization.output_multiplier(run))
+    return bmm(x, weights["head"])
+
+
+def losses(weights: Mapping[str, Tensor], sequences: Tensor, run: Run) -> Tensor:
+    """Cross-entropy in nats of every predicted token, (R, B, T), for `sequences` (R, B, T + 1)."""
+    logits = forward(weights, sequences[:, :, :-1], run)
+    targets = sequences[:, :, 1:].reshape(-1)
+    nll = F.cross_entropy(logits.view(-1, run.vocab).to(master_dtype(run)), targets, reduction="none")
+    return nll.view(sequences.shape[0], sequences.shape[1], -1)
+
+
+def bmm(x: Tensor, weight: Tensor) -> Tensor:
+    """x (R, n, in) by weight (R, in, out), in the number format of the weight."""
+    return torch.bmm(x.to(weight.dtype), weight)
+
+
+def normed(x: Tensor, gain: Tensor) -> Tensor:
+    """RMSNorm over the last axis with a gain per replica: (R, n) for x (R, m, n), or broadcastable to x."""
+    if gain.dim() == 2:
+        gain = gain.unsqueeze(1)
+    return F.rms_norm(x.to(gain.dtype), x.shape[-1:], eps=NORM_EPS) * gain
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions: x (R, B, T, 2, heads, head_dim) turned by `rotation`, halves paired as in GPT-NeoX."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+@lru_cache(maxsize=16)
+def rotation(length: int, head_dim: int, dtype: torch.dtype, device: Any) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles, each (T, 1, 1, head_dim / 2)."""
+    frequency = ROPE_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).view(length, 1, 1, -1)
+    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)

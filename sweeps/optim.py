@@ -1,0 +1,100 @@
+"""AdamW for R replicas at once: state is flat, (R, P), and every hyper-parameter has one value a replica.
+
+Adam with bias correction (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1) and decoupled weight decay (Loshchilov &
+Hutter 2019, arXiv:1711.05101). Two choices differ between implementations, so here is ours:
+
+- Decay multiplies a weight by 1 - lr * weight_decay with the replica's learning rate, without the factor of its
+  parameter group: decay then does not fade with width as the muP factor 1 / m would make it.
+- Epsilon is added to the square root of the bias-corrected second moment and scales with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sweeps import parametrization
+from sweeps.model import layout, master_dtype
+from sweeps.runs import Run
+
+
+@dataclass(frozen=True)
+class State:
+    """What training changes, in place. A replica that is not alive keeps its weights whatever its gradient."""
+
+    weights: Tensor  # (R, P)
+    first: Tensor  # (R, P) running mean of the gradient
+    second: Tensor  # (R, P) running mean of its square
+    count: Tensor  # (R,) updates so far, as a float
+    alive: Tensor  # (R,) bool: False once a loss or gradient was not finite, and for empty slots
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Optimizer settings of every replica, each (R,), and the rule of every parameter, each (P,)."""
+
+    beta1: Tensor
+    beta2: Tensor
+    eps: Tensor
+    weight_decay: Tensor
+    clip: Tensor
+    lr_factor: Tensor
+    decays: Tensor
+
+
+def empty_state(run: Run, replicas: int, device: torch.device) -> State:
+    """Zeros for `replicas` replicas shaped as `run`, none alive."""
+    size, dtype = layout(run)[-1].start + layout(run)[-1].size, master_dtype(run)
+    rows = [torch.zeros(replicas, size, dtype=dtype, device=device) for _ in range(3)]
+    return State(
+        *rows,
+        count=torch.zeros(replicas, dtype=dtype, device=device),
+        alive=torch.zeros(replicas, dtype=torch.bool, device=device),
+    )
+
+
+def settings(runs: Sequence[Run], device: torch.device) -> Settings:
+    """Settings of the replicas that train `runs` (all of one shape), in order."""
+    dtype = master_dtype(runs[0])
+    rules = parametrization.groups(runs[0])
+    sizes = torch.tensor([weight.size for weight in layout(runs[0])])
+    factor, decays = (
+        torch.tensor([float(getattr(rules[weight.group], name)) for weight in layout(runs[0])], dtype=torch.float64)
+        .repeat_interleave(sizes)
+        .to(device, dtype)
+        for name in ("lr_factor", "decays")
+    )
+    each = (
+        torch.tensor([getattr(run, name) for run in runs], dtype=dtype, device=device)
+        for name in ("beta1", "beta2", "eps", "weight_decay", "clip")
+    )
+    return Settings(*each, lr_factor=factor, decays=decays)
+
+
+@torch.no_grad()
+def update(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) -> Tensor:
+    """One AdamW update of all replicas, in place; returns the gradients' norms before clipping, (R,).
+
+    grad (R, P) is used up; loss and lr are (R,). A replica with a loss or gradient that is not finite ends here: its
+    weights stay as they are, and no operation mixes it with its neighbours.
+    """
+    norm = torch.linalg.vector_norm(grad, dim=1)
+    state.alive.logical_and_(torch.isfinite(loss) & torch.isfinite(norm))
+    alive = state.alive
+    state.count.add_(alive)
+    scale = torch.where(alive, (how.clip / norm).clamp(max=1.0), 0.0)
+    rate = torch.where(alive, lr, 0.0)
+    grad = torch.where(alive[:, None], grad, 0.0).mul_(scale[:, None])  # a weight of 0 alone would keep NaN
+
+    state.first.lerp_(grad, (1 - how.beta1)[:, None])
+    state.second.lerp_(grad.square_(), (1 - how.beta2)[:, None])
+    count = state.count.clamp(min=1)
+    first_correction, second_correction = 1 - how.beta1**count, 1 - how.beta2**count
+    step = torch.div(state.second, second_correction[:, None], out=grad).sqrt_().add_(how.eps[:, None])
+    torch.div(state.first, step, out=step).mul_((rate / first_correction)[:, None])
+    state.weights.addcmul_(state.weights * how.decays, (rate * how.weight_decay)[:, None], value=-1)
+    state.weights.addcmul_(step, how.lr_factor, value=-1)
+    return norm

@@ -1,0 +1,119 @@
+"""Slots: the places of a stack's replica axis, each holding one edge at a step of its own.
+
+A queue hands ready edges to free slots. On a CPU the replica axis is exactly as long as there are edges in training,
+for its cost is linear in replicas; on an accelerator it takes few lengths, powers of two, so that compiled steps and
+captured graphs stay valid, and an empty slot is a replica that is not alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sweeps.forks import Forks, ready
+from sweeps.model import initial
+from sweeps.optim import Settings, State, empty_state, settings
+from sweeps.runs import Edge, Run
+
+
+@dataclass
+class Slot:
+    """One edge in training and the index of its next update."""
+
+    edge: Edge
+    step: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One replica at the end of an edge: weights and both moments, (3, P), and its number of updates."""
+
+    rows: Tensor
+    count: float
+
+
+@dataclass
+class Training:
+    """All that training a stack changes; a checkpoint holds exactly this.
+
+    planned    edge -> keys of the runs through it, for every edge this training means to train
+    finished   edges trained to their end, diverged, or below a diverged one
+    slots      the replica axis of `state`; None is a free slot
+    snapshots  ends of finished edges that have children still to start
+    seconds    training time so far, validation left out
+    """
+
+    planned: dict[str, tuple[str, ...]]
+    finished: set[str]
+    slots: list[Slot | None]
+    state: State
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def held(training: Training) -> list[tuple[int, Slot]]:
+    """The slots in use, with their place on the replica axis."""
+    return [(i, slot) for i, slot in enumerate(training.slots) if slot is not None]
+
+
+def bucket(active: int, device: torch.device) -> int:
+    """Length of the replica axis for `active` edges in training."""
+    if device.type == "cpu" or active == 0:
+        return active
+    return 1 << (active - 1).bit_length()
+
+
+def snapshot(state: State, place: int) -> Snapshot:
+    """A copy of one replica."""
+    rows = torch.stack([state.weights[place], state.first[place], state.second[place]])
+    return Snapshot(rows, float(state.count[place]))
+
+
+def put(state: State, place: int, rows: Tensor, count: float) -> None:
+    """Write one replica, alive: rows (3, P)."""
+    state.weights[place], state.first[place], state.second[place] = rows.to(state.weights.device)
+    state.count[place] = count
+    state.alive[place] = True
+
+
+def fill(training: Training, forks: Forks, most: int) -> None:
+    """Hand ready edges to free slots, up to `most` in use, and fit the replica axis to what is in use."""
+    device, run = training.state.weights.device, forks.stack.runs[0]
+    active = held(training)
+    begun = training.finished | {slot.edge.name for _, slot in active}
+    starting = ready(forks, training.planned, begun, training.snapshots)[: max(0, most - len(active))]
+    size = bucket(len(active) + len(starting), device)
+    if size != len(training.slots):
+        state = empty_state(run, size, device)
+        for place, (old, _) in enumerate(active):
+            kept = snapshot(training.state, old)
+            put(state, place, kept.rows, kept.count)
+        training.state = state
+        training.slots = [slot for _, slot in active] + [None] * (size - len(active))
+    for edge in starting:
+        place = training.slots.index(None)
+        training.slots[place] = Slot(edge, edge.start)
+        if edge.parent is None:
+            row = initial(edge.example)
+            put(training.state, place, torch.stack([row, torch.zeros_like(row), torch.zeros_like(row)]), 0.0)
+        else:
+            start = training.snapshots[edge.parent]
+            put(training.state, place, start.rows, start.count)
+    begun |= {edge.name for edge in starting}
+    for name in list(training.snapshots):
+        if all(child.name in begun or child.name not in training.planned for child in forks.children[name]):
+            del training.snapshots[name]
+
+
+def free(training: Training, place: int) -> None:
+    """Empty a slot. Its weights stay where they are and no longer change."""
+    training.slots[place] = None
+    training.state.alive[place] = False
+
+
+def slot_settings(training: Training, spare: Run) -> Settings:
+    """Optimizer settings along the replica axis; `spare` fills the free slots."""
+    runs = [spare if slot is None else slot.edge.example for slot in training.slots]
+    return settings(runs, training.state.weights.device)
