@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Before numpy and torch are imported: the order of a sum, hence its last digits, depends on the number of threads.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ["MPLBACKEND"] = "Agg"
 
-from pathlib import Path
-
-import pytest
-
 DATASETS = "SCALING_DATASETS"
 
 
 @pytest.fixture(scope="session")
 def datasets() -> Path:
-    """Folder of published measurements, named by the environment variable SCALING_DATASETS; skips where it is not set."""
+    """Folder of published measurements, named by the variable SCALING_DATASETS; skips where that is not set."""
     named = os.environ.get(DATASETS)
     if not named:
         pytest.skip(f"{DATASETS} is not set: the published datasets are not part of the repository")

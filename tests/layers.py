@@ -150,7 +150,7 @@ def package_roots(tree: dict[str, Module]) -> list[str]:
 
 
 def torch_free(tree: dict[str, Module]) -> list[str]:
-    """Planning modules import torch nowhere, nor a module that imports it; the CLI reaches the pool inside functions."""
+    """Planning modules import torch nowhere, nor a module that imports it; the CLI may reach the pool in a function."""
     heavy = {name for name in tree if _reaches_torch(name, tree, set())}
     said = []
     for name in sorted(TORCH_FREE & tree.keys()):
