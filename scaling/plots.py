@@ -16,14 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from scaling.allocation import optimum
-from scaling.curves import trajectory
 from scaling.errors import ScalingError
 from scaling.fitting import Fit
 from scaling.forecasting import forecast
 from scaling.heldout import HeldOut
 from scaling.intervals import Draws
 from scaling.rehearsal import budget
-from scaling.trajectory import whole
 
 LAW, HELD, BAND = "#0072B2", "#D55E00", "#56B4E9"  # Okabe & Ito 2008: distinct under all common colour blindness
 SIZES = mpl.colormaps["viridis"]
@@ -149,14 +147,13 @@ def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
     """Fitted curves, the law on each, and their learning rates below."""
     runs = list(fit.table.groupby("run", sort=False))
     tints = mpl.colormaps["cividis"](np.linspace(0, 0.85, len(runs)))
-    problem_rows = trajectory(fit.table)
-    predicted = np.asarray(fit.law.function(problem_rows, **fit.params))
-    place = pd.Series(predicted, index=fit.table.index)
     for tint, (run, rows) in zip(tints, runs, strict=True):
         lr = fit.table.attrs["schedules"].lr[str(run)]
+        first = int(rows["step"].min())
         ax.plot(rows["step"], rows["loss"], ".", ms=3, color=tint, alpha=0.6)
-        ax.plot(rows["step"], place[rows.index], color=tint, label=str(run) if len(runs) <= 8 else None)
-        below.plot(np.arange(len(lr)), whole(lr).lrs[0], color=tint, lw=1)
+        law = fit.predict(schedule=lr)
+        ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=str(run) if len(runs) <= 8 else None)
+        below.plot(np.arange(len(lr)), lr, color=tint, lw=1)
     _curve_axes(ax, below, fit.table["loss"])
     return ax
 
@@ -232,7 +229,7 @@ def _log_axes(ax: Axes, x: str, y: str) -> None:
 
 def _curve_axes(ax: Axes, below: Axes, losses: pd.Series) -> None:
     ax.set_ylabel("loss (nats/token)")
-    lo, hi = float(losses.min()), float(losses.quantile(0.995))
+    lo, hi = float(losses.min()), float(losses.quantile(0.97))  # the first steps fall off the top, by design
     ax.set_ylim(lo - 0.06 * (hi - lo), hi + 0.05 * (hi - lo))
     below.set_ylabel("learning rate")
     below.set_xlabel("step")

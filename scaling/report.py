@@ -1,0 +1,183 @@
+"""Text that the command line prints, and the folder that `scaling holdout` writes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling.curves import read_curves
+from scaling.errors import ScalingError, nearest
+from scaling.forecasting import rehearsal_line
+from scaling.heldout import HeldOut, hold_out, hold_out_curve
+from scaling.law import Law
+from scaling.laws import find_law
+from scaling.persistence import frame_json, to_json
+from scaling.schedule import SCHEDULES
+from scaling.where import select
+
+
+def law_text(law: Law) -> str:
+    """One law in full: equation, source, inputs, parameters with bounds, published values."""
+    lines = [f"{law.name}: {law.equation}", f"  source  {law.cite}", f"  reads   {', '.join(law.inputs)} ({law.units})"]
+    if law.notes:
+        lines.append(f"  note    {law.notes}")
+    lines.append("")
+    for p in law.params:
+        kind = "linear" if p.linear else "nonlinear"
+        lines.append(f"  {p.name:8} {kind:9} between {p.lo:g} and {p.hi:g}   {p.unit}")
+    for name, values in law.published.items():
+        lines.append(f"  {name}: " + ", ".join(f"{k}={v:g}" for k, v in values.items()))
+    return "\n".join(lines)
+
+
+def forecast_text(frame: pd.DataFrame) -> str:
+    """A forecast as a table; a long one (a whole curve) is shown at 20 of its rows."""
+    shown = frame if len(frame) <= 40 else frame.iloc[np.unique(np.linspace(0, len(frame) - 1, 20).astype(int))]
+    text = shown.to_string(index=False, formatters={c: _number for c in frame.select_dtypes("number")})
+    return text + (f"\n({len(frame)} steps, {len(shown)} shown; --json prints all)" if len(shown) < len(frame) else "")
+
+
+def _number(value: float) -> str:
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return f"{value:.5g}"
+    return f"{value:.4e}"
+
+
+def schedule_from(spec: str) -> NDArray[np.float64]:
+    """Learning rates from 'wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000' or from a CSV with a column lr."""
+    if ":" not in spec or Path(spec).exists():
+        table = pd.DataFrame()
+        try:
+            table = pd.read_csv(spec)
+        except FileNotFoundError:
+            raise ScalingError(
+                f"there is no file {spec}; a schedule is a CSV with a column lr, one row a step, or NAME:steps=..,peak=.. "
+                f"with NAME one of {', '.join(SCHEDULES)}"
+            ) from None
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise ScalingError(f"cannot read the schedule {spec}: {error}") from None
+        if "lr" not in table:
+            raise ScalingError(f"the schedule {spec} needs a column lr, one row a step; it has {', '.join(table.columns)}")
+        return pd.to_numeric(table["lr"], errors="coerce").to_numpy(float)
+    name, _, rest = spec.partition(":")
+    if name not in SCHEDULES:
+        raise ScalingError(f"no schedule is called {name!r}; {nearest(name, SCHEDULES)}")
+    options: dict[str, Any] = {}
+    for part in rest.split(","):
+        key, _, value = part.partition("=")
+        try:
+            options[key.strip()] = int(float(value)) if key.strip() in ("steps", "warmup", "cooldown") else float(value)
+        except ValueError:
+            options[key.strip()] = value.strip()
+    try:
+        return SCHEDULES[name](**options)
+    except (TypeError, ValueError) as error:
+        raise ScalingError(f"schedule {spec!r}: {error}") from None
+
+
+def outcome_text(held: HeldOut, level: float) -> str:
+    """Forecast, interval, actual and error of every held-out run, and how many were inside."""
+    out = held.outcome
+    shown = pd.DataFrame(
+        {
+            "run": [str(r)[:40] for r in out["run"]],
+            "beyond": [f"{b:.1f}x" for b in out["beyond"]],
+            "forecast": [f"{v:.4f}" for v in out["loss"]],
+            f"{level:.0%} interval": [f"{lo:.4f} .. {hi:.4f}" for lo, hi in zip(out["lo"], out["hi"], strict=True)],
+            "actual": [f"{v:.4f}" for v in out["observed"]],
+            "error": [f"{e:+.2%}" for e in out["error"]],
+            "": ["inside" if i else "OUTSIDE" for i in out["inside"]],
+        }
+    )
+    error = out["error"].abs()
+    return (
+        shown.to_string(index=False)
+        + f"\n{int(out['inside'].sum())} of {len(out)} inside their {level:.0%} interval; error {error.median():.2%} (median), "
+        f"{error.max():.2%} at worst"
+    )
+
+
+def curve_text(run: str, held: HeldOut, level: float) -> str:
+    """One line on a curve forecast whole."""
+    out = held.outcome
+    return (
+        f"{run}: {len(out)} points, RMS error {np.sqrt(np.mean(out['error'] ** 2)):.2%}, final loss {out['loss'].iloc[-1]:.4f} "
+        f"({out['lo'].iloc[-1]:.4f} .. {out['hi'].iloc[-1]:.4f}), actual {out['observed'].iloc[-1]:.4f}, "
+        f"error {out['error'].iloc[-1]:+.2%}; {out['inside'].mean():.0%} of the curve inside its {level:.0%} band, "
+        f"from {held.draws.fit.table['run'].nunique()} fitted curves of the same size"
+    )
+
+
+def holdout_command(args: argparse.Namespace, law: Law, table: pd.DataFrame, options: dict[str, Any]) -> None:
+    """What `scaling holdout` does: fit, forecast, print, and write CSV, JSON and plots to a folder."""
+    if law.kind == "curves":
+        raise ScalingError(f"{law.name} describes whole curves: name it with --curve-law, beside a law of runs")
+    curves = None
+    if args.curves:
+        curves = read_curves(args.curves, where=None)
+    held = hold_out(law, table, args.hold, level=args.level, seed=args.seed, resamples=args.resamples, **options)
+    whole = _whole_curves(args, table, curves) if curves is not None else []
+    if args.json:
+        print(frame_json(held.outcome))
+    else:
+        print(held.draws.fit.report())
+        print(f"\n{rehearsal_line(held.draws)}\n\nheld out: {args.hold}\n")
+        print(outcome_text(held, args.level))
+        for note in (*held.notes, *held.draws.notes):
+            print(f"note: {note}")
+        if whole:
+            print(f"\nwhole curves by {args.curve_law}")
+            for run, one in whole:
+                print("  " + curve_text(run, one, args.level))
+                for problem in (*one.draws.fit.problems, *one.notes):
+                    print(f"    note: {problem}")
+    if args.output:
+        _write(Path(args.output), args, held, whole, table, curves)
+
+
+def _whole_curves(args: argparse.Namespace, table: pd.DataFrame, curves: pd.DataFrame) -> list[tuple[str, HeldOut]]:
+    """Every held-out run that has fitted runs of its own size: its curve forecast from theirs."""
+    if "run" not in table or "N" not in table:
+        raise ScalingError("--curves needs a table with columns run and N, to tell which curves are of one size")
+    used = select(curves, args.curve_where) if args.curve_where else curves
+    used.attrs = curves.attrs
+    hidden = select(table, args.hold)
+    fitted = table.drop(index=hidden.index)
+    found = []
+    for run, n in zip(hidden["run"].astype(str), hidden["N"], strict=True):
+        same = set(fitted["run"][fitted["N"] == n].astype(str))
+        part = used[used["run"].isin(same | {run})]
+        part.attrs = curves.attrs
+        if same & set(part["run"]) and run in set(part["run"]):
+            found.append((run, hold_out_curve(find_law(args.curve_law), part, run, level=args.level, seed=args.seed)))
+    if not found:
+        print("note: no held-out run has fitted runs of its own size, so no curve was forecast whole", file=sys.stderr)
+    return found
+
+
+def _write(
+    folder: Path, args: argparse.Namespace, held: HeldOut, whole: list[tuple[str, HeldOut]], table: pd.DataFrame, curves: pd.DataFrame | None
+) -> None:
+    from scaling.plots import figure_of, save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "forecast.csv", folder / "fit.json", folder / "forecast.png"]
+    held.outcome.to_csv(written[0], index=False)
+    written[1].write_text(to_json(held.draws.fit) + "\n", encoding="utf-8")
+    drawn = None
+    if curves is not None and {"tokens"} <= set(curves.columns):
+        drawn = curves[curves["loss"].notna()].merge(table[["run", "N"]].astype({"run": str}), on="run", suffixes=("_logged", ""))
+    save(figure_of(held.draws, held=held, curves=drawn, level=args.level), str(written[2]))
+    if whole:
+        longest = max(whole, key=lambda pair: pair[1].outcome["step"].max())
+        frame = pd.concat([one.outcome.assign(run=run) for run, one in whole], ignore_index=True)
+        written += [folder / "curve_forecast.csv", folder / "curve_forecast.png"]
+        frame.to_csv(written[3], index=False)
+        save(figure_of(longest[1].draws, held=longest[1]), str(written[4]))
+    print("\nwrote " + ", ".join(str(path) for path in written), file=sys.stderr if args.json else sys.stdout)

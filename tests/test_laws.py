@@ -1,0 +1,184 @@
+"""The contract every law in LAWS is held to."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling
+from scaling.law import Law, Param, law, value_and_gradient
+from scaling.laws import LAWS, find_law
+from scaling.laws.hoffmann2022 import chinchilla_optimum
+from scaling.schedule import constant, cosine, wsd
+from scaling.trajectory import Trajectory
+
+EVERY = pytest.mark.parametrize("one", LAWS.values(), ids=LAWS)
+EVERY_PUBLISHED = pytest.mark.parametrize(
+    ("one", "name"), [(one, name) for one in LAWS.values() for name in one.published], ids=lambda v: getattr(v, "name", v)
+)
+
+
+def example_inputs(one: Law, published: str = "") -> tuple:
+    """Inputs in the range the law was published for: a grid of sizes, or three schedules."""
+    if one.kind == "curves":
+        lrs = (constant(4000, 2e-4, 200), cosine(4000, 2e-4, 200), wsd(4000, 2e-4, 200, 800))
+        return (Trajectory(lrs, (np.arange(250, 4000, 50),) * 3),)
+    if one.inputs == ("x",):
+        centre = one.published[published or next(iter(one.published))]["x0"]
+        return (centre * np.geomspace(1e1, 1e6, 40),)
+    n, d = np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e12, 7))
+    return n.ravel(), d.ravel()
+
+
+@EVERY_PUBLISHED
+def test_published_values_are_complete_and_within_bounds(one: Law, name: str) -> None:
+    values = one.published[name]
+    assert set(values) == set(one.names)
+    for p in one.params:
+        assert p.lo < values[p.name] < p.hi
+
+
+@EVERY
+def test_parameters_that_claim_to_be_linear_are(one: Law) -> None:
+    inputs = example_inputs(one)
+    params = dict(next(iter(one.published.values())))
+    for p in one.params:
+        steps = [np.asarray(one(*inputs, **(params | {p.name: params[p.name] * k}))) for k in (1.0, 1.5, 2.0)]
+        first, second = (b - a for a, b in pairwise(steps))
+        if p.linear:
+            np.testing.assert_allclose(first, second, rtol=1e-7, atol=1e-12)
+        else:
+            assert not np.allclose(first, second, rtol=1e-7, atol=1e-12), f"{p.name} is linear and does not say so"
+
+
+@EVERY
+def test_the_gradient_agrees_with_central_differences(one: Law) -> None:
+    inputs = example_inputs(one)
+    params = dict(next(iter(one.published.values())))
+    _, columns = value_and_gradient(one, inputs, params, one.names)
+    for name, column in zip(one.names, columns, strict=True):
+        h = 1e-6 * (1 - params[name] if one.param(name).hi == 1 else params[name])
+        ahead, behind = (one(*inputs, **(params | {name: params[name] + s * h})) for s in (1, -1))
+        expected = (ahead - behind) / (2 * h)
+        # rounding of the difference: eps * loss / h
+        np.testing.assert_allclose(column, expected, rtol=1e-5, atol=1e-14 * np.max(ahead) / h)
+
+
+@EVERY
+def test_equations_broadcast_over_a_batch_of_parameters(one: Law) -> None:
+    inputs = example_inputs(one)
+    params = dict(next(iter(one.published.values())))
+    batch = {k: np.array([[v], [v * 0.9]]) for k, v in params.items()}
+    if "lam" in batch:
+        batch["lam"] = np.array([[0.999], [0.99]])
+    values = one(*inputs, **batch)
+    for i in range(2):
+        np.testing.assert_allclose(values[i], one(*inputs, **{k: float(v[i, 0]) for k, v in batch.items()}), rtol=1e-12)
+
+
+def table_of(one: Law, inputs: tuple, loss: np.ndarray) -> pd.DataFrame:
+    if one.kind == "curves":
+        (path,) = inputs
+        frames = [
+            pd.DataFrame({"run": f"r{i}", "step": steps, "lr": lr[steps]})
+            for i, (lr, steps) in enumerate(zip(path.lrs, path.steps, strict=True))
+        ]
+        table = pd.concat(frames, ignore_index=True).assign(loss=loss)
+        return scaling.read_curves(table, schedules={f"r{i}": lr for i, lr in enumerate(path.lrs)})
+    names = ("C",) if one.inputs == ("x",) else one.inputs
+    return pd.DataFrame(dict(zip(names, inputs, strict=True))).assign(loss=loss)
+
+
+@EVERY_PUBLISHED
+def test_noiseless_data_gives_the_coefficients_back(one: Law, name: str) -> None:
+    inputs = example_inputs(one, name)
+    table = table_of(one, inputs, np.asarray(one(*inputs, **one.published[name])))
+    found = scaling.fit(one, table, x="C" if one.inputs == ("x",) else None)
+    # the objective is the square of the error: rounding of the losses leaves parameters their square root
+    for parameter, value in one.published[name].items():
+        assert found.params[parameter] == pytest.approx(value, rel=1e-4), found.report()
+    assert found.value < 1e-12
+
+
+def test_an_unknown_law_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(scaling.ScalingError, match="did you mean chinchilla"):
+        find_law("chinchila")
+
+
+def test_a_law_of_ones_own_fits_like_any_other() -> None:
+    @law(cite="this test")
+    def tokens_only(D, *, E: scaling.Floor, B: scaling.Scale, beta: scaling.Exponent):
+        """L(D) = E + B / D^beta"""
+        return E + B * D**-beta
+
+    d = np.geomspace(1e8, 1e11, 12)
+    found = scaling.fit(tokens_only, pd.DataFrame({"D": d, "loss": 1.7 + 400 * d**-0.3}))
+    assert found.params["beta"] == pytest.approx(0.3, rel=1e-5)
+    assert found.params["E"] == pytest.approx(1.7, rel=1e-5)
+
+
+def test_a_law_that_is_undefined_in_part_of_its_box_still_fits() -> None:
+    @law(cite="this test")
+    def broken(D, *, E: scaling.Floor, B: scaling.Scale, beta: Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 2.5))]):
+        """L(D) = E + B / D^beta where beta < 1, nothing elsewhere"""
+        return E + B * D**-beta * np.where(np.real(beta) < 1, 1, np.nan)
+
+    d = np.geomspace(1e8, 1e11, 12)
+    found = scaling.fit(broken, pd.DataFrame({"D": d, "loss": 1.7 + 400 * d**-0.3}))
+    assert found.params["beta"] == pytest.approx(0.3, rel=1e-4)
+
+
+def test_a_parameter_without_an_annotation_is_refused() -> None:
+    with pytest.raises(TypeError, match="needs an annotation that holds a Param"):
+
+        @law(cite="this test")
+        def wrong(D, *, E):
+            return E * D
+
+
+def test_a_false_gradient_would_be_seen() -> None:
+    def lie(D, *, E, B):
+        return np.ones_like(D), 2.0 / D
+
+    @law(cite="this test", gradient=lie)
+    def lying(D, *, E: scaling.Floor, B: scaling.Scale):
+        """L = E + B / D"""
+        return E + B / D
+
+    d = np.array([1.0, 2.0])
+    _, columns = value_and_gradient(lying, (d,), {"E": 1.0, "B": 1.0}, ("E", "B"))
+    assert not np.allclose(columns[1], 1 / d)
+
+
+def test_published_chinchilla_values_predict_the_published_losses() -> None:
+    # Hoffmann 2022 reports 40B at Gopher's budget for approach 3 (figure 3 of the TeX coefficients' replication)
+    besiroglu = LAWS["chinchilla"].published["besiroglu2024"]
+    assert LAWS["chinchilla"](7e10, 1.4e12, **besiroglu) == pytest.approx(1.9738819, rel=1e-7)
+    n, _ = chinchilla_optimum(5.76e23, **LAWS["chinchilla"].published["hoffmann2022"])
+    assert n == pytest.approx(40.31e9, rel=1e-3)
+    n, d = chinchilla_optimum(5.76e23, **besiroglu)
+    assert n == pytest.approx(72.25e9, rel=1e-3)
+    assert 6 * n * d == pytest.approx(5.76e23, rel=1e-12)
+
+
+def test_kaplan_has_its_published_limits() -> None:
+    values = LAWS["kaplan"].published["kaplan2020"]
+    assert LAWS["kaplan"](1e9, 2.2e10, **values) == pytest.approx(2.3693163, rel=1e-7)
+    n_only = (values["N_c"] / 1e9) ** values["alpha_N"]
+    assert LAWS["kaplan"](1e9, 1e30, **values) == pytest.approx(n_only, rel=1e-6)
+
+
+def test_tissue_reproduces_the_authors_example() -> None:
+    # S1 and S2 of the authors' cosine at step 20000, and the loss their coefficients give there
+    path = LAWS["tissue"]
+    lr = np.concatenate([np.full(501, 2e-4), 1e-4 * (1 + np.cos(np.pi * np.arange(1, 19501) / 19500))])
+    values = path.published["tissue2024"]
+    from scaling.schedule import annealing_sum, lr_area
+
+    assert lr_area(lr)[20000] == pytest.approx(2.0501, rel=1e-6)
+    assert annealing_sum(lr, 0.999)[20000] == pytest.approx(0.1974738377, rel=1e-8)
+    assert scaling.laws.LAWS["tissue"](scaling.trajectory.whole(lr), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-8)
