@@ -83,10 +83,8 @@ def _run(folder: Path, text: str) -> int:
 
 
 def test_python_blocks_share_a_namespace_and_commands_the_folder(folder: Path):
-    text = (
     python = "'''python\nimport pathlib\n'''\nwords\n'''python\npathlib.Path('made').write_text('2')\n'''"
     text = f"{python}\n'''console\n$ cat made\n2\n'''"
-    )
     assert _run(folder, text) == 3
 
 
