@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -43,15 +43,15 @@ def save(folder: Path, training: Training) -> None:
     current, previous = (folder / name for name in NAMES)
     partial = folder / "checkpoint.pt.tmp"
     try:
-        with open(partial, "wb") as file:
+        with partial.open("wb") as file:
             through = _Hashed(file)
-            torch.save(_pack(training), through)
+            torch.save(_pack(training), cast(IO[bytes], through))
             file.write(through.hash.digest())
             file.flush()
             os.fsync(file.fileno())
         if current.exists():
-            os.replace(current, previous)
-        os.replace(partial, current)
+            current.replace(previous)
+        partial.replace(current)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError):

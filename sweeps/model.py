@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,24 +114,35 @@ def _is_matrix(weight: Weight) -> bool:
     return weight.group not in ("embedding", "norm")
 
 
+def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
+    """The residual stream before the first block, (R, B*T, width), for `tokens` (R, B, T)."""
+    table = weights["embedding"]
+    offsets = torch.arange(len(tokens), device=tokens.device).view(-1, 1, 1) * run.vocab
+    return F.embedding((tokens + offsets).flatten(1), table.reshape(-1, run.width))
+
+
+def block(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
+    """The residual stream after block `i`: x is (R, B*T, width), with B = `batch`."""
+    replicas, length = x.shape[0], x.shape[1] // batch
+    cos, sin = rotation(length, run.head_dim, x.dtype, x.device)
+    qkv = bmm(normed(x, weights[f"norm_attention.{i}"]), weights[f"attention_in.{i}"])
+    qkv = qkv.view(replicas, batch, length, 3, -1, run.head_dim)
+    gain = weights[f"norm_qk.{i}"].view(replicas, 1, 1, 2, 1, run.head_dim)
+    qk = rotate(normed(qkv[:, :, :, :2], gain), cos, sin).to(qkv.dtype)
+    q, k, v = (t.flatten(0, 1).transpose(1, 2) for t in (*qk.unbind(3), qkv[:, :, :, 2]))
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (R*B, heads, T, head_dim)
+    x = x + bmm(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"])
+    h = F.relu(bmm(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"]))
+    return x + bmm(h * h, weights[f"mlp_out.{i}"])  # the backward of a product is faster than that of square()
+
+
 def forward(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
     """Logits (R, B*T, vocab) of the next token after each of `tokens` (R, B, T), integers."""
-    replicas, batch, length = tokens.shape
-    cos, sin = rotation(length, run.head_dim, master_dtype(run), tokens.device)
-    offsets = torch.arange(replicas, device=tokens.device).view(-1, 1, 1) * run.vocab
-    x = F.embedding((tokens + offsets).view(replicas, -1), weights["embedding"].reshape(-1, run.width))
+    x = embed(weights, tokens, run)
     for i in range(run.depth):
-        h = normed(x, weights[f"norm_attention.{i}"])
-        qkv = bmm(h, weights[f"attention_in.{i}"]).view(replicas, batch, length, 3, -1, run.head_dim)
-        qk = rotate(normed(qkv[:, :, :, :2], weights[f"norm_qk.{i}"].view(-1, 1, 1, 2, 1, run.head_dim)), cos, sin)
-        q, k, v = (t.flatten(0, 1).transpose(1, 2) for t in (*qk.to(qkv.dtype).unbind(3), qkv[:, :, :, 2]))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (R*B, heads, T, head_dim)
-        x = x + bmm(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"])
-        h = F.relu(bmm(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"])).square()
-        x = x + bmm(h, weights[f"mlp_out.{i}"])
+        x = block(weights, i, x, tokens.shape[1], run)
     # the output multiplier scales the logits; on the gain it costs (R, width) instead of (R, B*T, vocab)
-    x = normed(x, weights["norm_head"] * parametrization.output_multiplier(run))
-    return bmm(x, weights["head"])
+    return bmm(normed(x, weights["norm_head"] * parametrization.output_multiplier(run)), weights["head"])
 
 
 def losses(weights: Mapping[str, Tensor], sequences: Tensor, run: Run) -> Tensor:
@@ -156,14 +166,14 @@ def normed(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: x (R, B, T, 2, heads, head_dim) turned by `rotation`, halves paired as in GPT-NeoX."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    """Rotary positions: x (R, B, T, 2, heads, head_dim) turned by `rotation`; channel i pairs with i + head_dim / 2."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 @lru_cache(maxsize=16)
-def rotation(length: int, head_dim: int, dtype: torch.dtype, device: Any) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary angles, each (T, 1, 1, head_dim / 2)."""
+def rotation(length: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines of the rotary angles, each (T, 1, 1, head_dim): minus in the first half."""
     frequency = ROPE_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).view(length, 1, 1, -1)
-    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+    cos, sin = torch.cat([angle.cos()] * 2, dim=-1), torch.cat([-angle.sin(), angle.sin()], dim=-1)
+    return cos.to(device, dtype), sin.to(device, dtype)

@@ -48,9 +48,11 @@ class Settings:
 def empty_state(run: Run, replicas: int, device: torch.device) -> State:
     """Zeros for `replicas` replicas shaped as `run`, none alive."""
     size, dtype = layout(run)[-1].start + layout(run)[-1].size, master_dtype(run)
-    rows = [torch.zeros(replicas, size, dtype=dtype, device=device) for _ in range(3)]
+    weights, first, second = torch.zeros(3, replicas, size, dtype=dtype, device=device)
     return State(
-        *rows,
+        weights,
+        first,
+        second,
         count=torch.zeros(replicas, dtype=dtype, device=device),
         alive=torch.zeros(replicas, dtype=torch.bool, device=device),
     )
@@ -67,11 +69,11 @@ def settings(runs: Sequence[Run], device: torch.device) -> Settings:
         .to(device, dtype)
         for name in ("lr_factor", "decays")
     )
-    each = (
+    beta1, beta2, eps, weight_decay, clip = (
         torch.tensor([getattr(run, name) for run in runs], dtype=dtype, device=device)
         for name in ("beta1", "beta2", "eps", "weight_decay", "clip")
     )
-    return Settings(*each, lr_factor=factor, decays=decays)
+    return Settings(beta1, beta2, eps, weight_decay, clip, factor, decays)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -184,10 +184,8 @@ def _train(
                 f"{error}; what was written is intact: mend the cause (space, permissions) and run the same command "
                 f"again, it continues from the last checkpoint"
             )
-        try:
+        with suppress(OSError):  # the message says it as well
             failure.write_text(traceback.format_exc())
-        except OSError:
-            pass  # the message says it
         return Outcome(stack.key, "failed", message)
 
 
@@ -200,7 +198,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows has no flock: there it is the user's care
         yield
         return
-    with open(folder / "lock", "w") as file:
+    with (folder / "lock").open("w") as file:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -253,9 +251,9 @@ def _spread(
                     worker.process.join()
                     workers.remove(worker)
                     if worker.stack is not None:
-                        state = "stopped" if told else "failed"
                         text = f"its process died with exit code {worker.process.exitcode}"
-                        outcomes.append(Outcome(worker.stack.key, state, "" if told else text))
+                        key = worker.stack.key
+                        outcomes.append(Outcome(key, "stopped") if told else Outcome(key, "failed", text))
                     continue
                 if isinstance(message, Report):
                     screen.show(message)
@@ -283,10 +281,8 @@ def _start(tokens: Tokens, out: Path, options: Options) -> _Worker:
 def _give(worker: _Worker, queue: list[Stack]) -> None:
     if queue:
         worker.stack = queue.pop(0)
-        try:
+        with suppress(OSError):  # if it has died, the next read says so
             worker.pipe.send(worker.stack)
-        except OSError:
-            pass  # it has died: the next read says so
 
 
 def _work(pipe: Connection, tokens: Tokens, out: Path, options: Options) -> None:

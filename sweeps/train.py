@@ -36,7 +36,7 @@ SEGMENT_STEPS = 64
 SEGMENT_FLOPS = {"cpu": 2e10, "cuda": 2e13}
 #: Activations of all slots in elements, tokens times width, up to which more slots make a CPU faster: measured with
 #: one thread of a Zen 4 core, widths 16 to 96, where beyond it the caches give back what fewer calls save.
-CPU_SLOT_ELEMENTS = 2**17
+CPU_SLOT_ELEMENTS = 2**16
 #: Tokens in one update of all slots that fill a large accelerator at small widths; a guess.
 CUDA_SLOT_TOKENS = 2**19
 #: Seconds between two reports of progress.
