@@ -76,6 +76,11 @@ class Run(BaseModel):
     @cached_property
     def lr_per_step(self) -> NDArray[np.float32]:
         """Learning rate of every update, shape (steps,), float32: what the forks are found from."""
+        return SCHEDULES[self.schedule](self.steps, self.lr, **self.schedule_options).astype(np.float32)
+
+    @property
+    def schedule_options(self) -> dict[str, Any]:
+        """What the schedule's function takes beside steps and peak."""
         options: dict[str, Any] = {"warmup": self.warmup}
         if self.schedule in ("linear", "cosine"):
             options |= {"final": self.lr_final}
@@ -83,7 +88,7 @@ class Run(BaseModel):
             options |= {"cooldown": self.cooldown, "shape": self.cooldown_shape, "final": self.lr_final}
         elif self.schedule == "multistep":
             options |= {"milestones": self.milestones, "factor": self.factor}
-        return SCHEDULES[self.schedule](self.steps, self.lr, **options).astype(np.float32)
+        return options
 
     @property
     def tokens_per_step(self) -> int:

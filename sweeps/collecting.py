@@ -1,0 +1,121 @@
+"""Tables out of a sweep's folder, at any moment of it: how far every run is, and the CSVs that `scaling` reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scaling.columns import CURVES, RUNS
+from scaling.errors import ScalingError
+from sweeps.records import cell, read_curve, read_final, read_run, read_tail, run_keys, write_text, writing
+
+
+def status(out: str | os.PathLike[str]) -> pd.DataFrame:
+    """One row a run: run, group, status, step, steps, loss (latest validation), idle (seconds since a row).
+
+    status is finished, diverged, failed (its stack stopped on an error), running, or waiting (no step logged yet).
+    """
+    rows = []
+    for key in run_keys(out):
+        record, final, tail = read_run(out, key), read_final(out, key), read_tail(out, key)
+        if final is not None:
+            step, loss = final["steps"], final["loss"]
+        else:
+            step = int(tail[-1]["step"]) + 1 if tail else 0
+            loss = next((float(row["val_loss"]) for row in reversed(tail) if row["val_loss"]), None)
+        rows.append(
+            {
+                "run": key,
+                "group": record["run"]["group"],
+                "status": _state(out, record, final, bool(tail)),
+                "step": step,
+                "steps": record["run"]["steps"],
+                "loss": math.nan if loss is None else loss,
+                "idle": max(0.0, time.time() - (Path(out) / key / "curve.csv").stat().st_mtime),
+            }
+        )
+    return pd.DataFrame(rows, columns=["run", "group", "status", "step", "steps", "loss", "idle"])
+
+
+def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of runs and of curves, columns as in scaling.columns; loss is empty where a run has none.
+
+    corpus  keep only runs on the text of this digest. ScalingError if the runs are on several and none is chosen.
+    """
+    records = {key: read_run(out, key) for key in run_keys(out)}
+    digests = sorted({record["run"]["corpus"] for record in records.values()})
+    if corpus is not None and corpus not in digests:
+        raise ScalingError(f"no run in {out} is on the corpus {corpus}; there are: {', '.join(digests)}")
+    if corpus is None and len(digests) > 1:
+        counts = {d: sum(record["run"]["corpus"] == d for record in records.values()) for d in digests}
+        raise ScalingError(
+            f"the runs in {out} are on {len(digests)} different texts, on which losses do not compare: "
+            f"{', '.join(f'{d} ({n} runs)' for d, n in counts.items())}. Select one with --corpus {digests[0]}"
+        )
+    runs, curves = [], []
+    for key, record in records.items():
+        if corpus is not None and record["run"]["corpus"] != corpus:
+            continue
+        curve = read_curve(out, key)
+        curve.insert(0, "run", key)
+        final = read_final(out, key)
+        runs.append(_row(record, final, _state(out, record, final, len(curve) > 0)))
+        if len(curve):
+            curves.append(curve)
+    table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+    floats = dict.fromkeys(("loss", "loss_se", "bits_per_byte"), float)  # also where no run has any
+    return pd.DataFrame(runs, columns=list(RUNS)).astype(floats), table.reindex(columns=list(CURVES))
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as CSV text, written by the same rule as the curves: exact numbers, empty where missing."""
+    columns = [[cell(value) for value in table[name].tolist()] for name in table]
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(zip(*columns, strict=True))
+    return lines.getvalue()
+
+
+def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Write a table to `path`, whole or not at all."""
+    with writing(Path(path).parent):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_text(Path(path), to_csv(table))
+
+
+def _row(record: Mapping[str, Any], final: Mapping[str, Any] | None, state: str) -> dict[str, Any]:
+    """One row of the table of runs."""
+    run, final = record["run"], final or {}
+    n, d = record["parameters"]["matmul"], record["tokens"]
+    return {name: run[name] for name in RUNS if name in run} | {
+        "run": record["key"],
+        "N": n,
+        "D": d,
+        "C": float(6 * n * d),
+        "loss": final.get("loss"),
+        "loss_se": final.get("loss_se"),
+        "bits_per_byte": final.get("bits_per_byte"),
+        "status": state,
+        "trunk": record["trunk"],
+        "N_total": record["parameters"]["chinchilla"],
+        "N_embedding": record["parameters_by_group"]["embedding"],
+        "flops": record["flops"],
+        "flops_marginal": record["flops_marginal"],
+    }
+
+
+def _state(out: str | os.PathLike[str], record: Mapping[str, Any], final: Mapping[str, Any] | None, begun: bool) -> str:
+    if final is not None:
+        return final["status"]
+    if (Path(out) / ".stacks" / record["stack"] / "failure.txt").exists():
+        return "failed"
+    return "running" if begun else "waiting"

@@ -1,0 +1,277 @@
+"""What a sweep leaves on disk: one folder a run, and the two tables collected from them. Nothing here imports torch.
+
+    OUT/corpus-<digest>.json   which text the runs saw
+    OUT/<key>/run.json         immutable, written before step 0: the Run and all that follows from it
+    OUT/<key>/curve.csv        one row a logged step, appended
+    OUT/<key>/final.json       written last, by rename: a run is done if and only if it exists
+
+State is read from these files and stored nowhere else. A row counts once its line is complete. Numbers are written so
+that reading them gives the same float back; what is missing is empty, in a CSV, and null in JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scaling.columns import CURVES
+from scaling.errors import ScalingError
+from sweeps import parametrization
+from sweeps.runs import SCHEMA_VERSION, Run
+from sweeps.tokens import Tokens, manifest_record
+
+#: Columns of curve.csv; the folder says which run it is.
+CURVE_COLUMNS = tuple(name for name in CURVES if name != "run")
+_HEADER = ",".join(CURVE_COLUMNS) + "\n"
+
+
+class RecordError(ScalingError, OSError):
+    """A record that cannot be written or read; the message names its path and what to do."""
+
+
+def open_run(
+    out: str | os.PathLike[str], run: Run, *, stack: str, trunk: str, flops: float, flops_marginal: float
+) -> None:
+    """Make the folder of `run` with its run.json and an empty curve, if they are not there; never changes a run.json.
+
+    flops, flops_marginal  training FLOP of the run alone, and with shared steps split among the runs that share them
+    """
+    folder = Path(out) / run.key
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "run.json").exists():
+        record = _record(run) | {"stack": stack, "trunk": trunk, "flops": flops, "flops_marginal": flops_marginal}
+        _write_json(folder / "run.json", record | _provenance())
+    path = folder / "curve.csv"
+    if not path.exists():
+        with writing(path):
+            path.write_text(_HEADER)
+
+
+def write_manifest(out: str | os.PathLike[str], tokens: Tokens) -> Path:
+    """Write OUT/corpus-<digest>.json, the files of the corpus, if it is not there."""
+    path = Path(out) / f"corpus-{tokens.digest}.json"
+    if not path.exists():
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _write_json(path, manifest_record(tokens))
+    return path
+
+
+def append_rows(out: str | os.PathLike[str], key: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows (column -> value; None or absent is empty) to the curve of run `key`."""
+    lines = []
+    for row in rows:
+        assert row.keys() <= CURVES.keys(), f"no such column of a curve: {sorted(row.keys() - CURVES.keys())}"
+        lines.append(",".join(cell(row.get(name)) for name in CURVE_COLUMNS) + "\n")
+    path = Path(out) / key / "curve.csv"
+    with writing(path), path.open("a", newline="") as file:
+        file.write("".join(lines))
+
+
+def truncate_rows(out: str | os.PathLike[str], key: str, last_step: int) -> None:
+    """Keep the complete rows of run `key` up to `last_step`, included; -1 keeps the header alone.
+
+    A last line that a kill left half written goes too.
+    """
+    path = Path(out) / key / "curve.csv"
+    kept = _HEADER
+    if path.exists():
+        with reading(path):
+            body = complete(path.read_text())[len(_HEADER) :]
+        kept += "".join(line for line in body.splitlines(True) if int(line.split(",", 1)[0]) <= last_step)
+    write_text(path, kept)
+
+
+def write_final(out: str | os.PathLike[str], key: str, final: Mapping[str, Any]) -> None:
+    """Write final.json, after everything else of run `key` is safe on disk: the run is done."""
+    folder = Path(out) / key
+    curve = folder / "curve.csv"
+    if curve.exists():
+        with writing(curve), curve.open("rb+") as file:
+            os.fsync(file.fileno())
+    _write_json(folder / "final.json", dict(final))
+
+
+def is_done(out: str | os.PathLike[str], key: str) -> bool:
+    """Whether run `key` is done, finished or diverged."""
+    return (Path(out) / key / "final.json").exists()
+
+
+def read_run(out: str | os.PathLike[str], key: str) -> dict[str, Any]:
+    """What run.json of run `key` says."""
+    record = _read_json(Path(out) / key / "run.json")
+    if record.get("schema_version", 0) > SCHEMA_VERSION:
+        raise RecordError(
+            f"{Path(out) / key / 'run.json'} has schema_version {record['schema_version']}, this program knows up to "
+            f"{SCHEMA_VERSION}: read it with the version of the program that wrote it"
+        )
+    return record
+
+
+def read_final(out: str | os.PathLike[str], key: str) -> dict[str, Any] | None:
+    """What final.json of run `key` says; None while the run is not done."""
+    return _read_json(Path(out) / key / "final.json") if is_done(out, key) else None
+
+
+def read_curve(out: str | os.PathLike[str], key: str) -> pd.DataFrame:
+    """The complete rows of the curve of run `key`; also while it is being written."""
+    path = Path(out) / key / "curve.csv"
+    with reading(path):
+        text = complete(path.read_text()) if path.exists() else _HEADER
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip")
+
+
+def read_tail(out: str | os.PathLike[str], key: str, size: int = 1 << 16) -> list[dict[str, str]]:
+    """The last complete rows of the curve of run `key`, as text: up to `size` bytes of them."""
+    path = Path(out) / key / "curve.csv"
+    if not path.exists():
+        return []
+    with reading(path), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        lines = complete(file.read().decode()).splitlines()[1:]  # the first is the header, or cut by the seek
+    return [dict(zip(CURVE_COLUMNS, line.split(","), strict=True)) for line in lines]
+
+
+def run_keys(out: str | os.PathLike[str]) -> list[str]:
+    """Keys of the runs in a folder, sorted; ScalingError where there are none."""
+    folder = Path(out)
+    if not folder.is_dir():
+        raise ScalingError(f"no folder {folder}: give the one that `sweeps run GRID --out DIR` wrote")
+    keys = sorted(path.parent.name for path in folder.glob("*/run.json"))
+    if not keys:
+        raise ScalingError(f"no runs in {folder}: give the folder that `sweeps run GRID --out DIR` wrote")
+    return keys
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """A run and all that follows from its fields."""
+    lr = run.lr_per_step
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "key": run.key,
+        "run": run.model_dump(mode="json"),
+        "schedule": {
+            "name": run.schedule,
+            "steps": run.steps,
+            "peak": run.lr,
+            "options": run.schedule_options,
+            "lr_sum": float(lr.sum(dtype="float64")),
+            "lr_last": float(lr[-1]),
+        },
+        "tokens": run.tokens,
+        "tokens_per_step": run.tokens_per_step,
+        "parameters_by_group": run.parameter_groups,
+        "parameters": run.parameter_counts,
+        "flops_per_token": run.flops_per_token,
+        "parametrization": {
+            "groups": {
+                name: {"init_std": g.init_std, "lr_factor": g.lr_factor, "weight_decay": run.weight_decay * g.decays}
+                for name, g in parametrization.groups(run).items()
+            },
+            "output_multiplier": parametrization.output_multiplier(run),
+        },
+    }
+
+
+@lru_cache(maxsize=1)
+def _provenance() -> dict[str, Any]:
+    """Versions of what trains, and the commit of this program if it runs from a git checkout."""
+    versions = {"python": platform.python_version()}
+    for name in ("numpy", "torch", "scaling-sweeps"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "commit": _commit(Path(__file__).resolve().parent.parent)}
+
+
+def _commit(checkout: Path) -> str | None:
+    """Commit of the checkout this file lies in, "+" after it where files differ; None when installed elsewhere."""
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        said = [
+            subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, timeout=10, check=True).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said[0].strip() + ("+" if said[1].strip() else "")
+
+
+def cell(value: Any) -> str:
+    """A value as CSV text: floats so that they read back exactly, missing as nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def complete(text: str) -> str:
+    """Text up to its last line break: a line that a kill cut short does not count."""
+    return text[: text.rfind("\n") + 1]
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with reading(path):
+        text = path.read_text()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{path} is damaged ({error}): remove its folder, and the run is trained again") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole: beside its place, flushed to disk, renamed, and the rename flushed too."""
+    partial = path.with_name(path.name + ".tmp")
+    with writing(path):
+        try:
+            with partial.open("w", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {path}: {error.strerror or error}. What was written before is intact: mend the cause "
+            f"(space, permissions) and run the same command again"
+        ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
