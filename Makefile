@@ -34,7 +34,7 @@ format: $(VENV)/.dev  ## rewrite the files in the house style
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev  ## the documentation, into site/; any broken link fails
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev  ## every script in benchmarks/, one after another
 	@set -e; for script in benchmarks/*.py; do echo "# $$script"; $(BIN)/python $$script; done
