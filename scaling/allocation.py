@@ -22,14 +22,16 @@ ROUNDS = 3  # the last grid steps 0.1% in N; the vertex of its parabola is good 
 def optimum(draws: Draws | Fit, *, C: Any, level: float = 0.9) -> pd.DataFrame:
     """N and D that minimise the law's loss at C = 6 N D FLOP, a row a budget, by search: any law of N and D.
 
-    Columns: C, N, N_lo, N_hi, D, D_lo, D_hi, tokens_per_param (_lo, _hi), loss, lo, hi, beyond. The intervals of N, D are
-    percentiles over the draws; that of the loss is a forecast's. Raises ScalingError where no size is best.
+    Columns: C, N, N_lo, N_hi, D, D_lo, D_hi, tokens_per_param (_lo, _hi), loss, lo, hi, beyond. The intervals of N, D
+    are percentiles over the draws; that of the loss is a forecast's. Raises ScalingError where no size is best.
     """
     if isinstance(draws, Fit):
         draws = bootstrap(draws)
     fit, z = draws.fit, _z(level)
     if [fit.columns.get(n) for n in fit.law.inputs] != ["N", "D"]:
-        raise ScalingError(f"optimum needs a law of N and D, such as chinchilla; {fit.law.name} reads {', '.join(fit.law.inputs)}")
+        raise ScalingError(
+            f"optimum needs a law of N and D, such as chinchilla; {fit.law.name} reads {', '.join(fit.law.inputs)}"
+        )
     budgets = np.atleast_1d(np.asarray(C, dtype=float))
     if budgets.ndim != 1 or not (np.isfinite(budgets) & (budgets > 36)).all():
         raise ScalingError(f"C must be FLOP budgets, positive and finite, got {C}")
@@ -40,8 +42,8 @@ def optimum(draws: Draws | Fit, *, C: Any, level: float = 0.9) -> pd.DataFrame:
         best, loss = best_size(fit, own, c)
         if np.isnan(best[0]):
             raise ScalingError(
-                f"{fit.law.name} has no compute-optimal size at C = {c:g}: its loss falls to the edge of the range; the "
-                f"fit's problems: {'; '.join(fit.problems) or 'none found'}"
+                f"{fit.law.name} has no compute-optimal size at C = {c:g}: its loss falls to the edge of the range; "
+                f"the fit's problems: {'; '.join(fit.problems) or 'none found'}"
             )
         sizes, losses = best_size(fit, draws.params, c)
         n_lo, n_hi = np.nanquantile(sizes, [tail, 1 - tail])
@@ -60,7 +62,7 @@ def optimum(draws: Draws | Fit, *, C: Any, level: float = 0.9) -> pd.DataFrame:
 
 
 def best_size(fit: Fit, params: Array, c: float) -> tuple[Array, Array]:
-    """N of least loss and that loss under each parameter row (B, p), by grids that close in; NaN where it is at an edge."""
+    """N of least loss and that loss under each parameter row (B, p), by grids that close in; NaN at an edge."""
     rows = np.arange(len(params))
     lo, hi = np.zeros(len(params)), np.full(len(params), np.log(c / 6))
     edge = np.zeros(len(params), bool)
@@ -89,5 +91,3 @@ def _vertex(values: Array, rows: NDArray[np.int64], k: NDArray[np.int64]) -> Arr
     bend = left - 2 * middle + right
     with np.errstate(all="ignore"):
         return np.where(bend > 0, np.clip(0.5 * (left - right) / bend, -1, 1), 0.0)
-
-

@@ -32,14 +32,15 @@ def _coverage(problem: Problem, table: pd.DataFrame, columns: dict[str, str]) ->
     free, rows = len(problem.free), len(problem.loss)
     if rows < free + 3:
         said.append(
-            f"{rows} rows for {free} free parameters leave nothing to check the law with; add runs, or hold a parameter "
-            f"with fix= or tie="
+            f"{rows} rows for {free} free parameters leave nothing to check the law with; add runs, or hold a "
+            "parameter with fix= or tie="
         )
     if problem.law.kind == "curves":
         lrs = [table.attrs["schedules"].lr[str(run)] for run in table["run"].unique()]
         if all((np.diff(lr[int(np.argmax(lr)) :]) >= 0).all() for lr in lrs):
             said.append(
-                "no curve has a falling learning rate, so annealing is not identified; add a run with a decay (wsd or cosine)"
+                "no curve has a falling learning rate, so annealing is not identified; add a run with a decay (wsd "
+                "or cosine)"
             )
         return said
     logs = {name: np.log(table[column].to_numpy(float)) for name, column in columns.items() if name != "loss"}
@@ -47,14 +48,16 @@ def _coverage(problem: Problem, table: pd.DataFrame, columns: dict[str, str]) ->
         levels = len(np.unique(np.round(values, 2)))
         if levels < 3:
             said.append(
-                f"{columns[name]} has {levels} level{'s' * (levels > 1)}; an exponent needs 3 or more: add runs at other "
-                f"{columns[name]}"
+                f"{columns[name]} has {levels} level{'s' * (levels > 1)}; an exponent needs 3 or more: add runs at "
+                f"other {columns[name]}"
             )
     if len(logs) == 2:
         a, b = logs.values()
         if a.std() > 0 and b.std() > 0 and abs(np.corrcoef(a, b)[0, 1]) > 0.99:
             names = " and ".join(columns[n] for n in logs)
-            said.append(f"{names} rise together in all rows, so their terms cannot be told apart; vary one at a fixed other")
+            said.append(
+                f"{names} rise together in all rows, so their terms cannot be told apart; vary one at a fixed other"
+            )
     return said
 
 
@@ -66,7 +69,8 @@ def _agreement(ends: Ends) -> list[str]:
         said.append("the search stopped before it converged; try more starts=, or a law with fewer parameters")
     if len(ends.cost) > 1 and agree == 1:
         said.append(
-            f"only 1 of {len(ends.cost)} starts reached the best objective; raise starts= and see whether it falls further"
+            f"only 1 of {len(ends.cost)} starts reached the best objective; raise starts= and see whether it falls "
+            "further"
         )
     return said
 
@@ -79,14 +83,19 @@ def _edges(problem: Problem, best: Array) -> dict[str, str]:
         p = problem.law.param(name)
         if p.linear and p.lo == 0 and _share(problem, name, theta) < EDGE:
             said[name] = (
-                f"{name} is at its lower bound 0: the data ask for no such term; drop it with fix={{'{name}': 0.0}} or add "
-                f"runs that show it"
+                f"{name} is at its lower bound 0: the data ask for no such term; drop it with fix={{'{name}': 0.0}} "
+                "or add runs that show it"
             )
         elif np.isfinite(p.hi) and min(value - p.lo, p.hi - value) < EDGE * (p.hi - p.lo) * 10:
             bound = p.lo if value - p.lo < p.hi - value else p.hi
-            said[name] = f"{name} is at its bound {bound:g}: the law does not describe these data, or they do not reach far enough"
+            said[name] = (
+                f"{name} is at its bound {bound:g}: the law does not describe these data, or they do not reach far "
+                "enough"
+            )
         elif p.linear and name in ("E", "L0", "L_inf") and value > least:
-            said[name] = f"{name} = {value:.4g} lies above the least loss {least:.4g}: the law does not describe these data"
+            said[name] = (
+                f"{name} = {value:.4g} lies above the least loss {least:.4g}: the law does not describe these data"
+            )
     return said
 
 
@@ -103,14 +112,15 @@ def _undetermined(problem: Problem, best: Array, known: set[str]) -> list[str]:
     said = []
     if flat:
         said.append(
-            f"the data do not determine the direction {' against '.join(flat)}: predictions inside the data stand, these "
-            f"parameters and forecasts do not; hold one with fix= or widen the range of the runs"
+            f"the data do not determine the direction {' against '.join(flat)}: predictions inside the data stand, "
+            "these parameters and forecasts do not; hold one with fix= or widen the range of the runs"
         )
     for name, error in errors.items():
         if error > VAGUE and name not in known and name not in flat:
             factor = f"a factor of {np.exp(error):.3g}" if error < 20 else "many orders of magnitude"
             said.append(
-                f"{name} is determined only to {factor} (one standard error); hold it with fix= or add runs farther apart"
+                f"{name} is determined only to {factor} (one standard error); hold it with fix= or add runs farther "
+                "apart"
             )
     return said
 
@@ -118,7 +128,8 @@ def _undetermined(problem: Problem, best: Array, known: set[str]) -> list[str]:
 def log_errors(problem: Problem, best: Array) -> tuple[dict[str, float], list[str]]:
     """Sandwich standard errors of the searched coordinates, and the parameters of a direction with no curvature.
 
-    Coordinates are logarithms of parameters bounded below (and near enough so for the others). M-estimation: Huber 1967.
+    Coordinates are logarithms of parameters bounded below (and near enough so for the others). M-estimation: Huber
+    1967.
     """
     r, jac = problem.jacobian(best[None])
     slope = problem.weights * problem.objective.slope(r)

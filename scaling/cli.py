@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from scaling.errors import ScalingError
@@ -57,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str, example: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(
-            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(run=run)
         return sub
@@ -66,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     laws.add_argument("name", nargs="?", metavar="NAME", help="a law")
     laws.add_argument("--json", action="store_true", help="print JSON")
 
-    fit = command("fit", _fit, "fit a law to a table of runs or of curves", "scaling fit chinchilla runs.csv -o fit.json")
+    fit = command(
+        "fit", _fit, "fit a law to a table of runs or of curves", "scaling fit chinchilla runs.csv -o fit.json"
+    )
     fit.add_argument("law", metavar="LAW", help="a law by name (see `scaling laws`)")
     fit.add_argument("table", metavar="TABLE", help="a CSV file, or - for stdin")
     _reading(fit)
@@ -76,15 +83,25 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--strict", action="store_true", help="exit with 1 when the fit has a problem")
 
     forecast = command(
-        "forecast", _forecast, "loss where nobody has trained, with an interval", "scaling forecast fit.json --at N=7e10,D=1.4e12"
+        "forecast",
+        _forecast,
+        "loss where nobody has trained, with an interval",
+        "scaling forecast fit.json --at N=7e10,D=1.4e12",
     )
     _uncertain(forecast)
     forecast.add_argument("--at", action="append", type=_pairs, metavar="N=..,D=..", help="one point; may be repeated")
     forecast.add_argument(
-        "--schedule", metavar="SPEC", help="for curve laws: wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000, or a CSV with a column lr"
+        "--schedule",
+        metavar="SPEC",
+        help="for curve laws: wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000, or a CSV with a column lr",
     )
 
-    best = command("optimum", _optimum, "compute-optimal N and D at a budget, with intervals", "scaling optimum fit.json --flops 1e24")
+    best = command(
+        "optimum",
+        _optimum,
+        "compute-optimal N and D at a budget, with intervals",
+        "scaling optimum fit.json --flops 1e24",
+    )
     _uncertain(best)
     best.add_argument("--flops", type=_floats, required=True, metavar="C[,C..]", help="budgets in FLOP")
 
@@ -96,18 +113,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     held.add_argument("law", metavar="LAW", help="a law of N and D, or of one column with --x")
     held.add_argument("table", metavar="TABLE", help="a CSV file of runs, or - for stdin")
-    held.add_argument("--hold", required=True, metavar="EXPR", help="which rows to hold out, such as 'group == \"held_out\"'")
-    held.add_argument("--curves", metavar="CSV", help="curves of the same runs: forecast held-out curves whole, draw all of them")
+    held.add_argument(
+        "--hold", required=True, metavar="EXPR", help="which rows to hold out, such as 'group == \"held_out\"'"
+    )
+    held.add_argument(
+        "--curves", metavar="CSV", help="curves of the same runs: forecast held-out curves whole, draw all of them"
+    )
     held.add_argument("--curve-law", default="tissue", metavar="LAW", help="law of whole curves (default: tissue)")
     held.add_argument("--curve-where", metavar="EXPR", help="rows of the curves to use, such as 'step >= 100'")
-    held.add_argument("-o", "--output", metavar="DIR", help="write forecasts (CSV), the fit (JSON) and plots (PNG) to a folder")
+    held.add_argument(
+        "-o", "--output", metavar="DIR", help="write forecasts (CSV), the fit (JSON) and plots (PNG) to a folder"
+    )
     _reading(held)
     _fitting(held)
     held.add_argument("--level", type=float, default=0.9, help="chance that an interval should cover (default 0.9)")
     held.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default 1000)")
     held.add_argument("--json", action="store_true", help="print the forecasts as JSON")
 
-    plot = command("plot", _plot, "draw a fit: loss against compute, predicted against observed", "scaling plot fit.json -o fit.png")
+    plot = command(
+        "plot",
+        _plot,
+        "draw a fit: loss against compute, predicted against observed",
+        "scaling plot fit.json -o fit.png",
+    )
     _uncertain(plot)
     plot.add_argument("-o", "--output", required=True, metavar="FILE", help="png, svg or pdf")
     return parser
@@ -115,13 +143,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--map", type=_names, default={}, metavar="N=COL,..", help="our column names = the file's")
-    sub.add_argument("--where", metavar="EXPR", help="use only these rows, such as 'N > 1e7 and status == \"finished\"'")
+    sub.add_argument(
+        "--where", metavar="EXPR", help="use only these rows, such as 'N > 1e7 and status == \"finished\"'"
+    )
     sub.add_argument("--loss", metavar="COL", help="the column to read as loss")
 
 
 def _fitting(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--x", metavar="COL", help="the column of a law of one variable: C, N or D")
-    sub.add_argument("--warmup", type=int, metavar="STEPS", help="curves: length of a linear warm-up that the log leaves out")
+    sub.add_argument(
+        "--warmup", type=int, metavar="STEPS", help="curves: length of a linear warm-up that the log leaves out"
+    )
     sub.add_argument("--fix", type=_pairs, default={}, metavar="P=VALUE,..", help="hold parameters at values")
     sub.add_argument("--tie", type=_names, default={}, metavar="P=Q,..", help="make parameters equal to others")
     sub.add_argument("--objective", default="log-huber", help="log-huber (default), log-squared, huber, squared")
@@ -204,8 +236,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 def _law_of(args: argparse.Namespace) -> Any:
     from scaling.laws import find_law
 
-    if os.path.exists(args.law):
-        raise ScalingError(f"the law comes first, then the table: scaling fit chinchilla {args.law} (see `scaling laws`)")
+    if Path(args.law).exists():
+        raise ScalingError(
+            f"the law comes first, then the table: scaling fit chinchilla {args.law} (see `scaling laws`)"
+        )
     return find_law(args.law)
 
 
@@ -216,8 +250,7 @@ def _fit(args: argparse.Namespace) -> None:
     law = _law_of(args)
     result = fit(law, _read(args, law), seed=args.seed, **_options(args))
     if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
-            file.write(to_json(result) + "\n")
+        Path(args.output).write_text(to_json(result) + "\n", encoding="utf-8")
     print(to_json(result) if args.json else result.report())
     if args.strict and not result.ok:
         raise ScalingError(f"--strict: the fit has {len(result.problems)} problems, the first: {result.problems[0]}")
@@ -245,7 +278,9 @@ def _forecast(args: argparse.Namespace) -> None:
         warnings = list(draws.notes)
     else:
         if not args.at or args.schedule:
-            raise ScalingError(f"say where: --at {','.join(draws.fit.columns[n] + '=..' for n in draws.fit.law.inputs)}")
+            raise ScalingError(
+                f"say where: --at {','.join(draws.fit.columns[n] + '=..' for n in draws.fit.law.inputs)}"
+            )
         frame = pd.concat([forecast(draws, level=args.level, **at) for at in args.at], ignore_index=True)
         warnings = [*draws.notes, *range_warnings(draws.fit, frame)]
     _print_frame(args, frame, forecast_text(frame))

@@ -67,8 +67,8 @@ def read_curves(
     lacking = [name for name in needed if name not in table]
     if lacking:
         raise TableError(
-            f"curves have rows run, step, lr, loss; {table.attrs['source']} has {', '.join(table.columns)}. "
-            f"Missing: {', '.join(lacking)}. Name the columns with map={{...}} or --map step=COLUMN"
+            f"curves have rows run, step, lr, loss; {table.attrs['source']} has {', '.join(table.columns)}. Missing: "
+            f"{', '.join(lacking)}. Name the columns with map={{...}} or --map step=COLUMN"
         )
     if "run" not in table:
         table["run"] = "run"
@@ -94,7 +94,9 @@ def with_schedules(
         if not len(steps):
             continue
         if steps.min() < 0 or steps.max() > LONGEST:
-            raise TableError(f"run {run}: steps must lie between 0 and {LONGEST}, found {steps.min():g} to {steps.max():g}")
+            raise TableError(
+                f"run {run}: steps must lie between 0 and {LONGEST}, found {steps.min():g} to {steps.max():g}"
+            )
         last = int(steps.max())
         if run in known:
             if len(known[run]) <= last:
@@ -139,7 +141,7 @@ def assumptions(table: pd.DataFrame) -> list[str]:
     if held:
         notes.append(
             f"no rows before the first logged step in {_some(held)}: the first logged learning rate was held back to "
-            f"step 0; say warmup=STEPS if there was a warm-up"
+            "step 0; say warmup=STEPS if there was a warm-up"
         )
     if schedules.warmup is not None:
         notes.append(f"a linear warm-up of {schedules.warmup} updates was rebuilt where a log starts late")

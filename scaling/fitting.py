@@ -154,7 +154,10 @@ def fit(
         u0 = find_starts(problem, starts, seed)
         ends = minimise(problem, u0) if len(u0) else None
         if ends is None or not np.isfinite(ends.cost).any():
-            raise FitError(f"{law.name}: no start gave a finite loss on these {len(kept)} rows; check the units of {', '.join(columns.values())}")
+            raise FitError(
+                f"{law.name}: no start gave a finite loss on these {len(kept)} rows; check the units of "
+                f"{', '.join(columns.values())}"
+            )
         best = int(np.argmin(ends.cost))
         ends_u, value = ends.u[best], float(ends.cost[best])
         theta = problem.natural(ends_u[None])[0]
@@ -162,7 +165,9 @@ def fit(
         problems = certificate.diagnose(problem, ends_u, ends, kept, columns)
         log_se = certificate.log_errors(problem, ends_u)[0]
     if len(kept) and law.kind == "points" and "run" in kept and kept["run"].duplicated().any():
-        notes.append(f"{int(kept['run'].duplicated(keep=False).sum())} rows share a run with others; they are resampled together")
+        notes.append(
+            f"{int(kept['run'].duplicated(keep=False).sum())} rows share a run with others; they are resampled together"
+        )
     params = {k: float(v[0, 0]) for k, v in problem.parameters(theta[None]).items()}
     return Fit(
         law=law,
@@ -250,8 +255,8 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
     missing = [c for c in ("step", "loss") if c not in table]
     if missing:
         raise TableError(
-            f"{law.name} reads curves with rows run, step, lr, loss; the table has {', '.join(map(str, table.columns))}. "
-            f"Read a file of curves with scaling.read_curves"
+            f"{law.name} reads curves with rows run, step, lr, loss; the table has "
+            f"{', '.join(map(str, table.columns))}. Read a file of curves with scaling.read_curves"
         )
     if "schedules" not in table.attrs:
         table = with_schedules(table if "run" in table else table.assign(run="run"))
@@ -296,7 +301,13 @@ def _with_weight(kept: pd.DataFrame, weights: Any, weight: Array) -> pd.DataFram
 
 
 def _problem(
-    law: Law, table: pd.DataFrame, columns: dict[str, str], objective: Objective, fixed: dict[str, float], tied: dict[str, str], weights: Array
+    law: Law,
+    table: pd.DataFrame,
+    columns: dict[str, str],
+    objective: Objective,
+    fixed: dict[str, float],
+    tied: dict[str, str],
+    weights: Array,
 ) -> Problem:
     inputs: tuple[Any, ...]
     if law.kind == "curves":

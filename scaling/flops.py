@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 def parameter_groups(*, width: int, depth: int, head_dim: int, mlp_ratio: float, vocab: int) -> dict[str, int]:
     """Parameters by group: embedding, attention, mlp, norm, head."""
-    hidden = int(round(mlp_ratio * width))
+    hidden = round(mlp_ratio * width)
     return {
         "embedding": vocab * width,
         "attention": depth * 4 * width * width,

@@ -120,8 +120,8 @@ def range_warnings(fit: Fit, frame: pd.DataFrame) -> list[str]:
     far = frame["beyond"].max() if "beyond" in frame else 0.0
     if far > 30:
         said.append(
-            f"{far:.3g} times beyond the data: on studies the intervals were not tuned on, 90% intervals covered about "
-            f"70-80% beyond 30 times"
+            f"{far:.3g} times beyond the data: on studies the intervals were not tuned on, 90% intervals covered "
+            "about 70-80% beyond 30 times"
         )
     return said
 
@@ -130,12 +130,15 @@ def rehearsal_line(draws: Draws) -> str:
     """One sentence about what this law would have got wrong on its own table."""
     rehearsal = draws.rehearsal
     if not len(draws.rehearsal):
-        return "no rehearsal: the table is too small or too narrow to hide its largest budgets; distance is taken from public tables"
-    if draws.fit.law.kind == "curves":
-        worst = draws.rehearsal.loc[draws.rehearsal["rmse"].idxmax()]
         return (
-            f"rehearsal: each curve predicted from the others, RMS error {draws.rehearsal['rmse'].mean():.2%} on average, "
-            f"{worst['rmse']:.2%} at worst ({worst['run']})"
+            "no rehearsal: the table is too small or too narrow to hide its largest budgets; the distance part of "
+            "the intervals is that of public tables"
+        )
+    if draws.fit.law.kind == "curves":
+        worst = draws.rehearsal.sort_values("rmse").iloc[-1]
+        return (
+            f"rehearsal: each curve predicted from the others, RMS error {draws.rehearsal['rmse'].mean():.2%} on "
+            f"average, {worst['rmse']:.2%} at worst ({worst['run']})"
         )
     error = rehearsal["error"].abs()
     return (
@@ -143,5 +146,3 @@ def rehearsal_line(draws: Draws) -> str:
         f"{rehearsal['beyond'].max():.2g} times beyond) would have been missed by {error.median():.2%} (median), "
         f"{error.max():.2%} at worst, over {rehearsal['cut'].nunique()} cuts"
     )
-
-

@@ -22,7 +22,8 @@ from scaling.where import select
 class HeldOut:
     """A forecast of rows the fit has not seen.
 
-    outcome  for runs: the forecast's columns and run, observed, error (predicted / observed - 1), inside (the interval);
+    outcome  for runs: the forecast's columns and run, observed, error (predicted / observed - 1), inside (the
+    interval);
              for a curve: step, lr, loss, lo, hi, observed, error, inside
     """
 
@@ -32,7 +33,14 @@ class HeldOut:
 
 
 def hold_out(
-    law: str | Law, table: pd.DataFrame, hold: str, *, level: float = 0.9, seed: int = 0, resamples: int = 1000, **options: Any
+    law: str | Law,
+    table: pd.DataFrame,
+    hold: str,
+    *,
+    level: float = 0.9,
+    seed: int = 0,
+    resamples: int = 1000,
+    **options: Any,
 ) -> HeldOut:
     """Fit `law` to the rows for which the filter `hold` is false and forecast those for which it is true.
 
@@ -43,7 +51,9 @@ def hold_out(
     rest = table.drop(index=held.index)
     rest.attrs = table.attrs
     if not len(held) or not len(rest):
-        raise ScalingError(f"{hold!r} holds out {len(held)} of {len(table)} rows; it must leave some to fit and some to forecast")
+        raise ScalingError(
+            f"{hold!r} holds out {len(held)} of {len(table)} rows; it must leave some to fit and some to forecast"
+        )
     fitted = fit(law, rest, **options)
     held, dropped = usable(held, dict(fitted.columns), fitted.law.name)
     if not len(held):
@@ -53,22 +63,32 @@ def hold_out(
     outcome = forecast(draws, level=level, **inputs)
     outcome.insert(0, "run", held["run"].to_numpy() if "run" in held else held.index.to_numpy())
     outcome = _scored(outcome, held[fitted.columns["loss"]].to_numpy())
-    notes = [f"{len(dropped)} held-out rows cannot be scored: {'; '.join(dropped['reason'].unique())}"] if len(dropped) else []
+    notes = (
+        [f"{len(dropped)} held-out rows cannot be scored: {'; '.join(dropped['reason'].unique())}"]
+        if len(dropped)
+        else []
+    )
     if "trunk" in table:
         shared = set(held["trunk"].dropna()) & set(fitted.table["trunk"].dropna())
         if shared:
-            notes.append(f"{len(shared)} held-out trunks are shared with fitted runs: these forecasts are easier than they look")
+            notes.append(
+                f"{len(shared)} held-out trunks are shared with fitted runs: these forecasts are easier than they look"
+            )
     return HeldOut(draws, outcome.sort_values("beyond", ignore_index=True), tuple(notes))
 
 
-def hold_out_curve(law: str | Law, curves: pd.DataFrame, run: str, *, level: float = 0.9, seed: int = 0, **options: Any) -> HeldOut:
+def hold_out_curve(
+    law: str | Law, curves: pd.DataFrame, run: str, *, level: float = 0.9, seed: int = 0, **options: Any
+) -> HeldOut:
     """Fit a law of whole curves to all runs but one and forecast every logged step of that one from its schedule."""
     if "schedules" not in curves.attrs:
         curves = with_schedules(curves)
     held = curves[(curves["run"].astype(str) == run) & curves["loss"].notna()].sort_values("step")
     rest = curves[curves["run"].astype(str) != run]
     if not len(held) or not len(rest):
-        raise ScalingError(f"the curves hold {len(held)} rows of run {run!r} and {len(rest)} of others; both are needed")
+        raise ScalingError(
+            f"the curves hold {len(held)} rows of run {run!r} and {len(rest)} of others; both are needed"
+        )
     draws = bootstrap(fit(law, rest, **options), seed=seed)
     schedule = curves.attrs["schedules"].lr[run]
     steps = held["step"].to_numpy().astype(int)

@@ -56,15 +56,18 @@ class Draws:
         return pd.DataFrame(columns, index=pd.Index(self.fit.law.names, name="parameter"))
 
     def __repr__(self) -> str:
-        return f"Draws({self.fit.law.name}: {len(self.params)} x {self.params.shape[1]}, {self.method}, seed {self.seed})"
+        return (
+            f"Draws({self.fit.law.name}: {len(self.params)} x {self.params.shape[1]}, {self.method}, seed {self.seed})"
+        )
 
 
 def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: str | None = None) -> Draws:
     """Refit under resampling by trunk, else by run, else by row; the same seed gives the same draws.
 
-    resamples: 1000 by default, 200 for curves. method: "cases" or "wild"; by default cases with 12 clusters or more and wild below. Laws of whole curves leave out
-    one curve at a time, given 3 or more; with fewer, the draws hold the noise within the curves and nothing else, and
-    `notes` says so. An interrupt (Ctrl-C) returns the draws done so far, if any.
+    resamples: 1000 by default, 200 for curves. method: "cases" or "wild"; by default cases with 12 clusters or more
+    and wild below. Laws of whole curves leave out one curve at a time, given 3 or more; with fewer, the draws hold the
+    noise within the curves and nothing else, and `notes` says so. An interrupt (Ctrl-C) returns the draws done so far,
+    if any.
     """
     if resamples is None:
         resamples = 1000 if fit.law.kind == "points" else 200
@@ -83,8 +86,8 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
         method = "blocks"
         cluster = _blocks(fit)
         notes.append(
-            f"{count} curve{'s' * (count > 1)}: the band holds the noise within the curves, not the law's error on other "
-            f"schedules, and covers too little; fit 3 or more curves"
+            f"{count} curve{'s' * (count > 1)}: the band holds the noise within the curves, not the law's error on "
+            "other schedules, and covers too little; fit 3 or more curves"
         )
     else:
         method = method or ("cases" if count >= FEW else "wild")

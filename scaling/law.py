@@ -1,7 +1,8 @@
 """A law is its equation: a function whose positional names are inputs and whose keyword-only names are parameters.
 
 Everything else is derived from the one function: the columns for variable projection, the gradient (complex step), the
-bounds, the text that is shown. Equations broadcast: parameters of shape (B, 1) against inputs of shape (n,) give (B, n).
+bounds, the text that is shown. Equations broadcast: parameters of shape (B, 1) against inputs of shape (n,) give (B,
+n).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ COMPLEX_STEP = 1e-30
 
 @dataclass(frozen=True)
 class Param:
-    """What is known of a parameter before any data: bounds (open), unit, where searches start, linear in the loss or not.
+    """What is known of a parameter before any data: bounds (open), unit, where searches start, linear in the loss or
+    not.
 
     `of` names the input a scale is measured in: searches then start around that input's values.
     """
@@ -113,14 +115,14 @@ def law(
             record = next((a for a in get_args(hints.get(name)) if isinstance(a, Param)), None)
             if record is None:
                 raise TypeError(
-                    f"law {function.__name__}: parameter {name} needs an annotation that holds a Param, "
-                    f"such as Floor, Scale, Size, Exponent or Annotated[float, Param(...)]"
+                    f"law {function.__name__}: parameter {name} needs an annotation that holds a Param, such as "
+                    "Floor, Scale, Size, Exponent or Annotated[float, Param(...)]"
                 )
             params.append(replace(record, name=name))
         if not inputs or not params:
             raise TypeError(
-                f"law {function.__name__} needs positional inputs (columns) and keyword-only parameters, as in "
-                f"def mylaw(N, D, *, E: Floor, A: Scale, alpha: Exponent)"
+                f"law {function.__name__} needs positional inputs (columns) and keyword-only parameters, as in def "
+                "mylaw(N, D, *, E: Floor, A: Scale, alpha: Exponent)"
             )
         return Law(
             name=function.__name__,

@@ -1,10 +1,12 @@
-"""A Fit as JSON and back: the law by name, every number in full, and the rows it rests on, so that it can be bootstrapped,
+"""A Fit as JSON and back: the law by name, every number in full, and the rows it rests on, so that it can be
+bootstrapped,
 forecast and plotted elsewhere. Reading executes nothing: a file is data."""
 
 from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +25,9 @@ SCHEMA = 1
 def to_json(fit: Fit, indent: int | None = None) -> str:
     """The fit as JSON: law, params, value, ok, problems first; then what `from_json` needs."""
     if fit.law.name not in LAWS:
-        raise ScalingError(f"{fit.law.name} is not in scaling.laws.LAWS, so a file that names it could not be read back")
+        raise ScalingError(
+            f"{fit.law.name} is not in scaling.laws.LAWS, so a file that names it could not be read back"
+        )
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "law": fit.law.name,
@@ -61,7 +65,9 @@ def from_json(text: str) -> Fit:
             raise ScalingError(f"this fit has schema {record.get('schema')}, this version reads {SCHEMA}; fit again")
         law = find_law(record["law"])
         if set(record["params"]) != set(law.names):
-            raise ScalingError(f"a fit of {law.name} has parameters {', '.join(law.names)}; found {', '.join(record['params'])}")
+            raise ScalingError(
+                f"a fit of {law.name} has parameters {', '.join(law.names)}; found {', '.join(record['params'])}"
+            )
         table = pd.DataFrame(
             {name: pd.Series(values, dtype=object).infer_objects() for name, values in record["table"].items()}
         )
@@ -88,7 +94,9 @@ def from_json(text: str) -> Fit:
             log_se=MappingProxyType(dict(record["log_se"])),
         )
     except json.JSONDecodeError as error:
-        raise ScalingError(f"this is not JSON (line {error.lineno}); expected what `scaling fit LAW TABLE --json` writes") from None
+        raise ScalingError(
+            f"this is not JSON (line {error.lineno}); expected what `scaling fit LAW TABLE --json` writes"
+        ) from None
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ScalingError):
             raise
@@ -98,8 +106,7 @@ def from_json(text: str) -> Fit:
 def read_fit(path: str) -> Fit:
     """The fit in a file."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return from_json(file.read())
+        return from_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ScalingError(f"there is no file {path}; write one with: scaling fit LAW TABLE -o {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -134,5 +141,3 @@ def _runs_of_equals(lr: Any) -> list[list[float]]:
 def _equals_of_runs(pairs: list[list[float]]) -> Any:
     array = np.array(pairs, dtype=float).reshape(-1, 2)
     return np.repeat(array[:, 0], array[:, 1].astype(int))
-
-

@@ -25,7 +25,7 @@ from scaling.rehearsal import budget
 
 LAW, HELD, BAND = "#0072B2", "#D55E00", "#56B4E9"  # Okabe & Ito 2008: distinct under all common colour blindness
 SIZES = mpl.colormaps["viridis"]
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -43,8 +43,11 @@ STYLE = {
 UNITS = {"N": "parameters $N$", "D": "training tokens $D$", "C": "training compute $C = 6ND$ (FLOP)"}
 
 
-def plot_compute(ax: Axes, draws: Draws, *, curves: pd.DataFrame | None = None, held: HeldOut | None = None, level: float = 0.9) -> Axes:
-    """Loss against compute for a law of N and D: every run, its curve if given, the law at each size, the frontier's band.
+def plot_compute(
+    ax: Axes, draws: Draws, *, curves: pd.DataFrame | None = None, held: HeldOut | None = None, level: float = 0.9
+) -> Axes:
+    """Loss against compute for a law of N and D: every run, its curve if given, the law at each size, the frontier's
+    band.
 
     `curves` has columns run, tokens, loss and N (a run's curve is drawn at 6 N tokens).
     """
@@ -61,14 +64,32 @@ def plot_compute(ax: Axes, draws: Draws, *, curves: pd.DataFrame | None = None, 
             n = float(rows["N"].iloc[0])
             ax.plot(6 * n * rows["tokens"], rows["loss"], color=SIZES(norm(n)), lw=0.7, alpha=0.45, zorder=1)
     front = optimum(draws, C=span, level=level)
-    ax.fill_between(front["C"], front["lo"], front["hi"], color=BAND, alpha=0.25, lw=0, zorder=0, label=f"{level:.0%} forecast at the optimum")
+    ax.fill_between(
+        front["C"],
+        front["lo"],
+        front["hi"],
+        color=BAND,
+        alpha=0.25,
+        lw=0,
+        zorder=0,
+        label=f"{level:.0%} forecast at the optimum",
+    )
     ax.plot(front["C"], front["loss"], color=LAW, zorder=3, label="law at the optimal $N$")
     for n in sizes:
         at = fit.table["N"] == n
         ds = list(fit.table["D"][at]) + (list(held.outcome["D"][held.outcome["N"] == n]) if held is not None else [])
         d = np.geomspace(min(ds), max(ds), 40)
         ax.plot(6 * n * d, fit.predict(N=n, D=d), color=SIZES(norm(n)), lw=1, ls=(0, (4, 2)), zorder=2)
-    ax.scatter(c_fit, fit.table["loss"], c=SIZES(norm(fit.table["N"])), s=22, edgecolor="white", lw=0.5, zorder=4, label="fitted runs")
+    ax.scatter(
+        c_fit,
+        fit.table["loss"],
+        c=SIZES(norm(fit.table["N"])),
+        s=22,
+        edgecolor="white",
+        lw=0.5,
+        zorder=4,
+        label="fitted runs",
+    )
     if held is not None:
         c_held = budget(fit, held.outcome)
         _held_points(ax, c_held, held.outcome)
@@ -80,7 +101,7 @@ def plot_compute(ax: Axes, draws: Draws, *, curves: pd.DataFrame | None = None, 
     bar.set_label(UNITS["N"])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(_short))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     ax.legend(loc="upper right")
     return ax
 
@@ -95,7 +116,9 @@ def plot_power(ax: Axes, draws: Draws, *, held: HeldOut | None = None, level: fl
     band = forecast(draws, level=level, **{column: span})
     ax.fill_between(span, band["lo"], band["hi"], color=BAND, alpha=0.25, lw=0, label=f"{level:.0%} forecast")
     ax.plot(span, band["loss"], color=LAW, label=fit.law.name)
-    ax.scatter(x, fit.table[fit.columns["loss"]], s=20, color="0.25", edgecolor="white", lw=0.5, zorder=4, label="fitted runs")
+    ax.scatter(
+        x, fit.table[fit.columns["loss"]], s=20, color="0.25", edgecolor="white", lw=0.5, zorder=4, label="fitted runs"
+    )
     if held is not None:
         _held_points(ax, held.outcome[column], held.outcome)
     ax.axvline(x.max(), color="0.6", lw=0.8, ls=":")
@@ -109,13 +132,19 @@ def plot_observed(ax: Axes, fit: Fit, *, held: HeldOut | None = None) -> Axes:
     observed = fit.table[fit.columns["loss"]].to_numpy()
     predicted = observed * np.exp(fit.residuals)
     every = [observed, predicted]
-    ax.scatter(observed, predicted, s=20, color=LAW, edgecolor="white", lw=0.5, zorder=3, label=f"fitted, {len(observed)} rows")
+    ax.scatter(
+        observed, predicted, s=20, color=LAW, edgecolor="white", lw=0.5, zorder=3, label=f"fitted, {len(observed)} rows"
+    )
     if held is not None:
         out = held.outcome
-        ax.errorbar(out["observed"], out["loss"], yerr=_bars(out), fmt="none", ecolor=HELD, elinewidth=1, capsize=2, zorder=3)
+        ax.errorbar(
+            out["observed"], out["loss"], yerr=_bars(out), fmt="none", ecolor=HELD, elinewidth=1, capsize=2, zorder=3
+        )
         label = f"held out, {int(out['inside'].sum())} of {len(out)} inside"
-        ax.scatter(out["observed"], out["loss"], marker="*", s=95, color=HELD, edgecolor="white", lw=0.5, zorder=5, label=label)
-        every += [out["observed"], out["lo"], out["hi"]]
+        ax.scatter(
+            out["observed"], out["loss"], marker="*", s=95, color=HELD, edgecolor="white", lw=0.5, zorder=5, label=label
+        )
+        every += [out[name].to_numpy() for name in ("observed", "lo", "hi")]
     lo, hi = min(v.min() for v in every) * 0.985, max(v.max() for v in every) * 1.015
     ax.plot([lo, hi], [lo, hi], color="0.5", lw=0.8, zorder=1)
     ax.set_xlim(lo, hi)
@@ -132,7 +161,9 @@ def plot_curve(ax: Axes, below: Axes, held: HeldOut, *, fitted: bool = True) -> 
     out, table = held.outcome, held.draws.fit.table
     if fitted:
         for i, (run, rows) in enumerate(table.groupby("run", sort=False)):
-            ax.plot(rows["step"], rows["loss"], color="0.72", lw=0.8, zorder=1, label="fitted curves" if i == 0 else None)
+            ax.plot(
+                rows["step"], rows["loss"], color="0.72", lw=0.8, zorder=1, label="fitted curves" if i == 0 else None
+            )
             lr = table.attrs["schedules"].lr[str(run)]
             below.plot(np.arange(len(lr)), lr, color="0.72", lw=0.8)
     ax.fill_between(out["step"], out["lo"], out["hi"], color=BAND, alpha=0.3, lw=0, zorder=2, label="90% forecast")
@@ -158,7 +189,9 @@ def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
     return ax
 
 
-def figure_of(draws: Draws, *, held: HeldOut | None = None, curves: pd.DataFrame | None = None, level: float = 0.9) -> Figure:
+def figure_of(
+    draws: Draws, *, held: HeldOut | None = None, curves: pd.DataFrame | None = None, level: float = 0.9
+) -> Figure:
     """The figure that suits the law: compute and predicted-observed, one variable, or curves above schedules."""
     fit = draws.fit
     with mpl.rc_context(STYLE):
@@ -208,8 +241,20 @@ def _sci(value: float) -> str:
 
 
 def _held_points(ax: Axes, x: Any, out: pd.DataFrame) -> None:
-    ax.errorbar(x, out["loss"], yerr=_bars(out), fmt="none", ecolor=HELD, elinewidth=1.1, capsize=2.5, zorder=4, label="forecast")
-    ax.scatter(x, out["observed"], marker="*", s=110, color=HELD, edgecolor="white", lw=0.6, zorder=6, label="held-out runs")
+    ax.errorbar(
+        x,
+        out["loss"],
+        yerr=_bars(out),
+        fmt="none",
+        ecolor=HELD,
+        elinewidth=1.1,
+        capsize=2.5,
+        zorder=4,
+        label="forecast",
+    )
+    ax.scatter(
+        x, out["observed"], marker="*", s=110, color=HELD, edgecolor="white", lw=0.6, zorder=6, label="held-out runs"
+    )
 
 
 def _bars(out: pd.DataFrame) -> Any:

@@ -23,7 +23,7 @@ LIMIT = 300.0  # |u| beyond this is a bound for every purpose: exp(300) is 1e130
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """`fixed` holds parameters at a value, `tied` makes one parameter equal another, `weights` multiply the rows' costs."""
+    """`fixed` holds parameters at a value, `tied` makes one equal another, `weights` multiply the rows' costs."""
 
     law: Law
     inputs: tuple[Any, ...]

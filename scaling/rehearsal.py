@@ -29,8 +29,9 @@ def budget(fit: Fit, inputs: dict[str, Array] | pd.DataFrame) -> Array:
 def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
     """One row a rehearsed forecast: cut, fitted (rows), run, beyond (budget / cut), observed, predicted, error.
 
-    error is ln(predicted / observed). Empty when the table cannot support a rehearsal: too few rows or too short a range.
-    For a law of whole curves the rows are curves, each predicted by the fit without it (`left_out`, one row a curve).
+    error is ln(predicted / observed). Empty when the table cannot support a rehearsal: too few rows or too short a
+    range. For a law of whole curves the rows are curves, each predicted by the fit without it (`left_out`, one row a
+    curve).
     """
     if fit.law.kind == "curves":
         return _curves(fit, left_out)

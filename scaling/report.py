@@ -39,7 +39,7 @@ def law_text(law: Law) -> str:
 def forecast_text(frame: pd.DataFrame) -> str:
     """A forecast as a table; a long one (a whole curve) is shown at 20 of its rows."""
     shown = frame if len(frame) <= 40 else frame.iloc[np.unique(np.linspace(0, len(frame) - 1, 20).astype(int))]
-    text = shown.to_string(index=False, formatters={c: _number for c in frame.select_dtypes("number")})
+    text = shown.to_string(index=False, formatters={str(c): _number for c in frame.select_dtypes("number")})
     return text + (f"\n({len(frame)} steps, {len(shown)} shown; --json prints all)" if len(shown) < len(frame) else "")
 
 
@@ -57,13 +57,15 @@ def schedule_from(spec: str) -> NDArray[np.float64]:
             table = pd.read_csv(spec)
         except FileNotFoundError:
             raise ScalingError(
-                f"there is no file {spec}; a schedule is a CSV with a column lr, one row a step, or NAME:steps=..,peak=.. "
-                f"with NAME one of {', '.join(SCHEDULES)}"
+                f"there is no file {spec}; a schedule is a CSV with a column lr, one row a step, or "
+                f"NAME:steps=..,peak=.. with NAME one of {', '.join(SCHEDULES)}"
             ) from None
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ScalingError(f"cannot read the schedule {spec}: {error}") from None
         if "lr" not in table:
-            raise ScalingError(f"the schedule {spec} needs a column lr, one row a step; it has {', '.join(table.columns)}")
+            raise ScalingError(
+                f"the schedule {spec} needs a column lr, one row a step; it has {', '.join(table.columns)}"
+            )
         return pd.to_numeric(table["lr"], errors="coerce").to_numpy(float)
     name, _, rest = spec.partition(":")
     if name not in SCHEDULES:
@@ -98,8 +100,8 @@ def outcome_text(held: HeldOut, level: float) -> str:
     error = out["error"].abs()
     return (
         shown.to_string(index=False)
-        + f"\n{int(out['inside'].sum())} of {len(out)} inside their {level:.0%} interval; error {error.median():.2%} (median), "
-        f"{error.max():.2%} at worst"
+        + f"\n{int(out['inside'].sum())} of {len(out)} inside their {level:.0%} interval; "
+        + f"error {error.median():.2%} (median), {error.max():.2%} at worst"
     )
 
 
@@ -107,10 +109,10 @@ def curve_text(run: str, held: HeldOut, level: float) -> str:
     """One line on a curve forecast whole."""
     out = held.outcome
     return (
-        f"{run}: {len(out)} points, RMS error {np.sqrt(np.mean(out['error'] ** 2)):.2%}, final loss {out['loss'].iloc[-1]:.4f} "
-        f"({out['lo'].iloc[-1]:.4f} .. {out['hi'].iloc[-1]:.4f}), actual {out['observed'].iloc[-1]:.4f}, "
-        f"error {out['error'].iloc[-1]:+.2%}; {out['inside'].mean():.0%} of the curve inside its {level:.0%} band, "
-        f"from {held.draws.fit.table['run'].nunique()} fitted curves of the same size"
+        f"{run}: {len(out)} points, RMS error {np.sqrt(np.mean(out['error'] ** 2)):.2%}, final loss "
+        f"{out['loss'].iloc[-1]:.4f} ({out['lo'].iloc[-1]:.4f} .. {out['hi'].iloc[-1]:.4f}), actual "
+        f"{out['observed'].iloc[-1]:.4f}, error {out['error'].iloc[-1]:+.2%}; {out['inside'].mean():.0%} of the curve "
+        f"inside its {level:.0%} band, from {held.draws.fit.table['run'].nunique()} fitted curves of the same size"
     )
 
 
@@ -162,7 +164,12 @@ def _whole_curves(args: argparse.Namespace, table: pd.DataFrame, curves: pd.Data
 
 
 def _write(
-    folder: Path, args: argparse.Namespace, held: HeldOut, whole: list[tuple[str, HeldOut]], table: pd.DataFrame, curves: pd.DataFrame | None
+    folder: Path,
+    args: argparse.Namespace,
+    held: HeldOut,
+    whole: list[tuple[str, HeldOut]],
+    table: pd.DataFrame,
+    curves: pd.DataFrame | None,
 ) -> None:
     from scaling.plots import figure_of, save
 
@@ -172,7 +179,9 @@ def _write(
     written[1].write_text(to_json(held.draws.fit) + "\n", encoding="utf-8")
     drawn = None
     if curves is not None and {"tokens"} <= set(curves.columns):
-        drawn = curves[curves["loss"].notna()].merge(table[["run", "N"]].astype({"run": str}), on="run", suffixes=("_logged", ""))
+        drawn = curves[curves["loss"].notna()].merge(
+            table[["run", "N"]].astype({"run": str}), on="run", suffixes=("_logged", "")
+        )
     save(figure_of(held.draws, held=held, curves=drawn, level=args.level), str(written[2]))
     if whole:
         longest = max(whole, key=lambda pair: pair[1].outcome["step"].max())

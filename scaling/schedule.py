@@ -76,7 +76,11 @@ def wsd(
 
 
 def multistep(
-    steps: int, peak: float, warmup: int = 0, milestones: Sequence[float] = (0.8, 0.9), factor: float = 0.31622776601683794
+    steps: int,
+    peak: float,
+    warmup: int = 0,
+    milestones: Sequence[float] = (0.8, 0.9),
+    factor: float = 0.31622776601683794,
 ) -> Array:
     """Constant pieces: the rate is multiplied by `factor` at each milestone, a fraction of all steps.
 
@@ -87,7 +91,7 @@ def multistep(
         raise ValueError(f"milestones must be rising fractions between 0 and 1, got {list(milestones)}")
     lr = constant(steps, peak, warmup)
     for m in milestones:
-        lr[int(round(m * steps)) :] *= factor
+        lr[round(m * steps) :] *= factor
     return lr
 
 
@@ -101,7 +105,7 @@ SCHEDULES: dict[str, Callable[..., Array]] = {
 
 
 def lr_area(lr: Array) -> Array:
-    """S1 of Tissue et al. 2024 (arXiv:2408.11029): the sum of the learning rates of all updates up to each, included."""
+    """S1 of Tissue et al. 2024 (arXiv:2408.11029): the learning rates of all updates up to each, summed."""
     return np.cumsum(lr)
 
 

@@ -79,7 +79,7 @@ def descend(
 
 
 def _quadratic(problem: Problem, u: Array, weights: Array, shift: Array, exact: bool) -> tuple[Array, Array, Array]:
-    """Gradient and Hessian in coordinates scaled by the Gauss-Newton diagonal, and that scale: (B, k), (B, k, k), (B, k)."""
+    """Gradient (B, k), Hessian (B, k, k) in coordinates scaled by the Gauss-Newton diagonal, and that scale (B, k)."""
     r, jac = problem.jacobian(u)
     r = r - shift
     objective = problem.objective
@@ -96,7 +96,7 @@ def _quadratic(problem: Problem, u: Array, weights: Array, shift: Array, exact: 
 
 
 def law_curvature(problem: Problem, u: Array, slope: Array) -> Array:
-    """Sum over rows of slope_i times the Hessian of residual i, (B, k, k), by central differences of exact gradients."""
+    """Sum over rows of slope_i times the Hessian of residual i, (B, k, k): differences of exact gradients."""
     step = 1e-5
     count, k = u.shape
     curvature = np.empty((count, k, k))
@@ -142,7 +142,7 @@ def _together(ends: Ends) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _low_discrepancy(count: int, dimensions: int, seed: int) -> Array:
-    """Points in the unit cube, (count, dimensions): a Kronecker sequence on the generalised golden ratio, shifted by seed."""
+    """Points in the unit cube, (count, dimensions): a Kronecker sequence on the generalised golden ratio."""
     ratio = 2.0
     for _ in range(40):
         ratio = (1 + ratio) ** (1 / (dimensions + 1))
@@ -152,7 +152,7 @@ def _low_discrepancy(count: int, dimensions: int, seed: int) -> Array:
 
 
 def starts(problem: Problem, count: int, seed: int) -> Array:
-    """Coordinates (count, k) of the most promising, mutually distant candidates; raw scales of the inputs are welcome."""
+    """Coordinates (count, k) of the most promising candidates that stand apart, from the data's own scales."""
     candidates = _declared(problem) if problem.law.starts is not None else _projected(problem, seed)
     candidates = candidates[np.isfinite(candidates).all(1)]
     cost = problem.cost(problem.residuals(candidates))
@@ -182,7 +182,7 @@ def _declared(problem: Problem) -> Array:
 
 
 def _projected(problem: Problem, seed: int) -> Array:
-    """Candidates on a low-discrepancy grid of the nonlinear parameters, the linear ones by non-negative least squares."""
+    """Candidates on a grid of the nonlinear parameters, the linear ones by non-negative least squares."""
     linear = [n for n in problem.free if problem.law.param(n).linear and problem.law.param(n).lo == 0]
     linear = [n for n in linear if not any(s == n and not problem.law.param(t).linear for t, s in problem.tied.items())]
     shape = [n for n in problem.free if n not in linear]

@@ -67,8 +67,9 @@ def usable(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a law can read, and the others with `row` and `reason`.
 
-    columns maps what the law reads ("N", "loss", ...) to columns of the table. A row is dropped when a value is missing,
-    not a number, infinite or, for columns in `positive` (default: all), not above 0, or when it repeats an earlier row.
+    columns maps what the law reads ("N", "loss", ...) to columns of the table. A row is dropped when a value is
+    missing, not a number, infinite or, for columns in `positive` (default: all), not above 0, or when it repeats an
+    earlier row.
     """
     missing = [c for c in columns.values() if c not in table]
     if missing:
@@ -79,7 +80,7 @@ def usable(
     for column in numbers:
         values = numbers[column].to_numpy(float)
         lower = np.zeros(len(values)) if positive is None or column in positive else np.full(len(values), -np.inf)
-        for at in np.flatnonzero(~(np.isfinite(values) & (values > lower))):
+        for at in np.flatnonzero(~(np.isfinite(values) & (values > lower))).tolist():
             row = table.index[at]
             raw = damaged.get((row, column), table[column].iloc[at])
             reasons.setdefault(row, f"{column} is {_said(raw)}{_status(table, at)}")
@@ -90,7 +91,7 @@ def usable(
         kept = kept[~repeats]
     kept = _keeping_attrs(table, kept)
     for column in numbers:
-        kept[column] = numbers.loc[kept.index, column]
+        kept[column] = numbers[column][kept.index]
     dropped = pd.DataFrame({"row": list(reasons), "reason": list(reasons.values())})
     return kept, dropped
 
@@ -116,8 +117,8 @@ def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: l
     hint = nearest(missing[0], map(str, table.columns)) if len(table.columns) else ""
     also = f" ({hint})" if hint.startswith("did you") else ""
     return (
-        f"{law} reads {reads}; {source} has {has}. Missing: {', '.join(missing)}{also}. "
-        f"Name the columns with map={{...}} or {fixes}"
+        f"{law} reads {reads}; {source} has {has}. Missing: {', '.join(missing)}{also}. Name the columns with "
+        f"map={{...}} or {fixes}"
     )
 
 
@@ -129,7 +130,9 @@ def _load(source: Source) -> pd.DataFrame:
     else:
         name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the stream")
         if isinstance(source, str | os.PathLike) and Path(source).is_dir():
-            raise TableError(f"{name} is a folder; give a CSV file (for a folder of sweeps: sweeps collect {name} -o {name})")
+            raise TableError(
+                f"{name} is a folder; give a CSV file (for a folder of sweeps: sweeps collect {name} -o {name})"
+            )
         try:
             table = pd.read_csv(source, low_memory=False)
         except FileNotFoundError:
@@ -160,12 +163,10 @@ def _renamed(table: pd.DataFrame, mapping: Mapping[str, str], aliases: Mapping[s
             )
         table[ours] = table[theirs]
     for ours, names in aliases.items():
-        if ours in table:
-            continue
-        theirs = next((name for name in names if name in table), None)
-        if theirs is not None:
-            table[ours] = table[theirs]
-            table.attrs["notes"] += (f"{ours} read from column {theirs!r}",)
+        found = [name for name in names if name in table]
+        if found and ours not in table:
+            table[ours] = table[found[0]]
+            table.attrs["notes"] += (f"{ours} read from column {found[0]!r}",)
     return table
 
 
@@ -175,8 +176,8 @@ def _to_number(table: pd.DataFrame, column: str) -> None:
         table[column] = table[column].astype(float)
         return
     numbers = pd.to_numeric(table[column], errors="coerce")
-    bad = numbers.isna() & table[column].notna()
-    table.attrs["damaged"] = table.attrs["damaged"] | {(i, column): table[column][i] for i in table.index[bad]}
+    bad = table[column][numbers.isna() & table[column].notna()]
+    table.attrs["damaged"] = table.attrs["damaged"] | dict(zip([(i, column) for i in bad.index], bad, strict=True))
     table[column] = numbers.astype(float)
 
 

@@ -1,4 +1,4 @@
-"""What a law of whole curves reads: the learning rates of one or more runs and the steps at which their loss is wanted."""
+"""What a law of whole curves reads: the learning rates of one or more runs, and the steps of their rows."""
 
 from __future__ import annotations
 

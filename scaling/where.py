@@ -1,4 +1,5 @@
-"""Row filters as text, such as 'N > 1e7 and group != "held_out"': parsed, checked node by node, never evaluated as code."""
+"""Row filters as text, such as 'N > 1e7 and group != "held_out"': parsed, checked node by node, never evaluated as
+code."""
 
 from __future__ import annotations
 
@@ -84,9 +85,9 @@ def _value(node: ast.expr, table: pd.DataFrame, names: dict[str, str]) -> Any:
             return ARITHMETIC[type(op)](_value(left, table, names), _value(right, table, names))
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             terms, before = [], _value(left, table, names)
-            for op, right in zip(ops, comparators, strict=True):
+            for comparison, right in zip(ops, comparators, strict=True):
                 after = _value(right, table, names)
-                terms.append(_truth(_compare(op, before, after)))
+                terms.append(_truth(_compare(comparison, before, after)))
                 before = after
             return np.logical_and.reduce(terms)
         case ast.List(elts=items) | ast.Tuple(elts=items):

@@ -39,8 +39,9 @@ def test_chinchillas_240_points_reach_the_global_optimum(datasets: Path) -> None
 
 
 def test_the_original_file_reaches_the_optimum_to_twelve_digits(datasets: Path) -> None:
-    file = "mirror/epoch-research/analyzing-chinchilla/92258837425e1b5f2851d624287f0120583a3d0e/data/svg_extracted_data.csv"
-    table = scaling.read_table(datasets / file)
+    commit = "92258837425e1b5f2851d624287f0120583a3d0e"
+    folder = datasets / "mirror" / "epoch-research" / "analyzing-chinchilla" / commit
+    table = scaling.read_table(folder / "data" / "svg_extracted_data.csv")
     fifth = np.sort(table["loss"])[-5]
     found = scaling.fit("chinchilla", table[table["loss"] < fifth])
     # a Newton solve in extended precision ends at 1018.2740178006e-6

@@ -13,12 +13,14 @@ import scaling
 from scaling.law import Law, Param, law, value_and_gradient
 from scaling.laws import LAWS, find_law
 from scaling.laws.hoffmann2022 import chinchilla_optimum
-from scaling.schedule import constant, cosine, wsd
-from scaling.trajectory import Trajectory
+from scaling.schedule import annealing_sum, constant, cosine, lr_area, wsd
+from scaling.trajectory import Trajectory, whole
 
 EVERY = pytest.mark.parametrize("one", LAWS.values(), ids=LAWS)
 EVERY_PUBLISHED = pytest.mark.parametrize(
-    ("one", "name"), [(one, name) for one in LAWS.values() for name in one.published], ids=lambda v: getattr(v, "name", v)
+    ("one", "name"),
+    [(one, name) for one in LAWS.values() for name in one.published],
+    ids=lambda v: getattr(v, "name", v),
 )
 
 
@@ -32,6 +34,9 @@ def example_inputs(one: Law, published: str = "") -> tuple:
         return (centre * np.geomspace(1e1, 1e6, 40),)
     n, d = np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e12, 7))
     return n.ravel(), d.ravel()
+
+
+Wide = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 2.5))]
 
 
 @EVERY_PUBLISHED
@@ -123,7 +128,7 @@ def test_a_law_of_ones_own_fits_like_any_other() -> None:
 
 def test_a_law_that_is_undefined_in_part_of_its_box_still_fits() -> None:
     @law(cite="this test")
-    def broken(D, *, E: scaling.Floor, B: scaling.Scale, beta: Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 2.5))]):
+    def broken(D, *, E: scaling.Floor, B: scaling.Scale, beta: Wide):
         """L(D) = E + B / D^beta where beta < 1, nothing elsewhere"""
         return E + B * D**-beta * np.where(np.real(beta) < 1, 1, np.nan)
 
@@ -177,8 +182,6 @@ def test_tissue_reproduces_the_authors_example() -> None:
     path = LAWS["tissue"]
     lr = np.concatenate([np.full(501, 2e-4), 1e-4 * (1 + np.cos(np.pi * np.arange(1, 19501) / 19500))])
     values = path.published["tissue2024"]
-    from scaling.schedule import annealing_sum, lr_area
-
     assert lr_area(lr)[20000] == pytest.approx(2.0501, rel=1e-6)
     assert annealing_sum(lr, 0.999)[20000] == pytest.approx(0.1974738377, rel=1e-8)
-    assert scaling.laws.LAWS["tissue"](scaling.trajectory.whole(lr), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-8)
+    assert path(whole(lr), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-8)

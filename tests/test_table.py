@@ -16,7 +16,9 @@ def csv(text: str) -> io.StringIO:
 
 def test_a_missing_column_says_what_was_read_what_was_found_and_the_fix() -> None:
     table = scaling.read_table(csv("N,loss\n1e7,3\n"))
-    with pytest.raises(scaling.TableError, match=r"chinchilla reads N, D, loss; .* has N, loss. Missing: D.*--map D=COLUMN"):
+    with pytest.raises(
+        scaling.TableError, match=r"chinchilla reads N, D, loss; .* has N, loss. Missing: D.*--map D=COLUMN"
+    ):
         scaling.fit("chinchilla", table)
 
 
@@ -81,7 +83,7 @@ def test_a_diverged_run_is_dropped_with_its_status() -> None:
 
 
 def test_one_row_is_too_few_and_says_how_many_are_needed() -> None:
-    with pytest.raises(scaling.TableError, match="5 free parameters .* 1 of 1 rows can be used"):
+    with pytest.raises(scaling.TableError, match=r"5 free parameters .* 1 of 1 rows can be used"):
         scaling.fit("chinchilla", runs().head(1))
 
 
