@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -57,3 +60,16 @@ def test_a_package_says_that_it_is_typed(package: str):
 def test_no_file_names_a_package_index():
     files = [ROOT / name for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run")]
     assert not [path.name for path in files if re.search(r"index-url|find-links|https?://", path.read_text())]
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_broken_link(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Huber" in (tmp_path / "site" / "reference" / "index.html").read_text()
