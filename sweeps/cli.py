@@ -1,0 +1,257 @@
+"""The command `sweeps`: plan, run, status, collect. Results on stdout, everything else on stderr.
+
+Planning, looking and collecting work without torch; only `sweeps run` imports what trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import ScalingError
+from sweeps import collecting, describing, estimate, records, tokens as corpora
+from sweeps.grid import Grid, read_grid, shipped_grids, with_corpus, with_seeds_shifted
+from sweeps.plan import Plan, build_plan, flops_of
+from sweeps.tokens import Tokens
+
+EXAMPLES = """examples:
+  sweeps plan demo                          what a grid will train and cost; nothing starts
+  sweeps run demo --out out/demo            train it; run again after a stop, and it continues
+  sweeps status out/demo                    how far every run is, also while it runs
+  sweeps collect out/demo -o out/demo       runs.csv and curves.csv
+  sweeps collect out/demo | scaling fit chinchilla -
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when it worked, 1 for what is said in one line, 2 for wrong usage, 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    try:
+        code = args.command(args)
+        sys.stdout.flush()
+        return code
+    except ScalingError as error:
+        print(f"sweeps: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"sweeps: {error.filename or 'error'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sweeps: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sweeps",
+        description="Train a grid of small transformers as stacks and forks, and log every loss curve to CSV.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, *examples: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=run)
+        return sub
+
+    plan = command(
+        "plan",
+        _plan,
+        "print what a grid will train, what it costs and what forking saves; needs no torch",
+        "sweeps plan demo",
+        "sweeps plan grid.toml --json",
+    )
+    _grid(plan)
+    plan.add_argument("--json", action="store_true", help="print JSON, every run included")
+
+    run = command(
+        "run",
+        _run,
+        "train a grid into a folder; finished runs are skipped, stopped ones continue",
+        "sweeps run demo --out out/demo",
+        "sweeps run grid.toml --out out/grid --device cuda --slots 64",
+    )
+    _grid(run)
+    run.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the runs; made if need be")
+    run.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: cuda where there is one)")
+    run.add_argument(
+        "--workers", type=_positive, metavar="N", help="processes, one stack each at a time (default: by cost)"
+    )
+    run.add_argument(
+        "--threads", type=_positive, metavar="N", help="threads of each process (default: cores / workers)"
+    )
+    run.add_argument(
+        "--slots", type=_positive, metavar="N", help="runs that train at once in a stack (default: by size)"
+    )
+    run.add_argument(
+        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="time between checkpoints (default 30)"
+    )
+
+    status = command(
+        "status",
+        _status,
+        "print how far every run in a folder is",
+        "sweeps status out/demo",
+        "sweeps status out/demo --json",
+    )
+    status.add_argument("dir", metavar="DIR", help="folder that `sweeps run` wrote")
+    status.add_argument("--json", action="store_true", help="print JSON")
+
+    collect = command(
+        "collect",
+        _collect,
+        "gather the runs of a folder into runs.csv (one row a run) and curves.csv (one row a logged step)",
+        "sweeps collect out/demo -o out/demo",
+        "sweeps collect out/demo | scaling fit chinchilla -",
+    )
+    collect.add_argument("dir", metavar="DIR", help="folder that `sweeps run` wrote")
+    collect.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="write both files there (default: runs to stdout)"
+    )
+    collect.add_argument("--curves", action="store_true", help="print the curves to stdout instead of the runs")
+    collect.add_argument("--corpus", metavar="DIGEST", help="only runs on this text")
+    return parser
+
+
+def _grid(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("grid", metavar="GRID", help=f"a TOML file, or one that comes along: {', '.join(shipped_grids())}")
+    sub.add_argument(
+        "--seed-offset", type=_whole, default=0, metavar="K", help="add K to every seed: the same grid, other noise"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
+def _planned(args: argparse.Namespace) -> tuple[Grid, Tokens, Plan]:
+    grid = read_grid(args.grid)
+    tokens = corpora.load(grid.source)
+    for context, sequences in sorted({(run.context, run.val_sequences) for run in grid.runs}):
+        corpora.check_size(tokens, context, sequences)
+    grid = with_seeds_shifted(with_corpus(grid, tokens.digest), args.seed_offset)
+    return grid, tokens, build_plan(grid.runs)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    grid, tokens, plan = _planned(args)
+    record = describing.plan_record(grid, plan, tokens, estimate.seconds(plan))
+    print(json.dumps(record, indent=1) if args.json else describing.plan_text(record))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        from sweeps import pool
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ScalingError(
+            "training needs torch, which is not installed: pip install 'scaling-sweeps[sweeps]'"
+        ) from None
+    grid, tokens, plan = _planned(args)
+    records.write_manifest(args.out, tokens)
+    for stack in plan.stacks:
+        for run in stack.runs:
+            records.open_run(
+                args.out,
+                run,
+                stack=stack.key,
+                trunk=plan.trunk[run.key],
+                flops=flops_of(run),
+                flops_marginal=plan.flops_marginal[run.key],
+            )
+    done = sum(records.is_done(args.out, run.key) for run in plan.runs)
+    _say(f"{grid.question}")
+    _say(
+        f"{len(plan.runs)} runs in {len(plan.stacks)} stacks, {done} done before; {plan.flops_shared:.3g} FLOP, "
+        f"forking saves {100 * plan.saved:.1f}%"
+    )
+    outcomes = pool.run_stacks(
+        plan.stacks,
+        tokens,
+        args.out,
+        device=args.device,
+        workers=args.workers,
+        threads=args.threads,
+        max_slots=args.slots,
+        checkpoint_seconds=args.checkpoint_seconds,
+    )
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            _say(f"sweeps: stack {outcome.stack} failed: {outcome.message}")
+    return _ended([outcome.state for outcome in outcomes], plan, args)
+
+
+def _ended(states: Sequence[str], plan: Plan, args: argparse.Namespace) -> int:
+    finals = [records.read_final(args.out, run.key) for run in plan.runs]
+    statuses = [final["status"] for final in finals if final is not None]
+    print(
+        f"{args.out}: {statuses.count('finished')} runs finished, {statuses.count('diverged')} diverged, "
+        f"{len(finals) - len(statuses)} not done"
+    )
+    if "stopped" in states:
+        _say(f"stopped; the same command continues: sweeps run {args.grid} --out {args.out}")
+        return 130
+    return 1 if "failed" in states else 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    states = collecting.status(args.dir)
+    if args.json:
+        rows: list[dict[str, Any]] = json.loads(states.to_json(orient="records"))
+        print(json.dumps(rows, indent=1))
+    else:
+        print(describing.status_text(states))
+    return 0
+
+
+def _collect(args: argparse.Namespace) -> int:
+    runs, curves = collecting.collect(args.dir, corpus=args.corpus)
+    waiting = int((~runs["status"].isin(["finished", "diverged"])).sum())
+    if waiting:
+        _say(
+            f"sweeps: {waiting} of {len(runs)} runs are not done: their loss is empty, their curves end where they are"
+        )
+    if args.output is not None:
+        for name, table in (("runs.csv", runs), ("curves.csv", curves)):
+            collecting.write_csv(args.output / name, table)
+            print(f"{args.output / name}: {len(table)} rows")
+    else:
+        sys.stdout.write(collecting.to_csv(curves if args.curves else runs))
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""A plan and the state of a sweep as text and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sweeps.grid import Grid
+from sweeps.plan import Plan, flops_of, notes
+from sweeps.tokens import Tokens
+
+
+def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[str, Any]:
+    """All that is printed of a plan, as plain values. FLOP are training FLOP, attention included."""
+    runs, edges = plan.runs, plan.edges
+    return {
+        "question": grid.question,
+        "grid": str(grid.path),
+        "corpus": {
+            "source": tokens.source,
+            "digest": tokens.digest,
+            "files": len(tokens.manifest),
+            "train_tokens": len(tokens.train),
+            "validation_tokens": len(tokens.validation),
+        },
+        "runs": len(runs),
+        "repeated": grid.repeated,
+        "stacks": len(plan.stacks),
+        "trunks": sum(edge.parent is None for edge in edges),
+        "forks": sum(edge.parent is not None for edge in edges),
+        "parameters": sorted({run.parameter_counts["matmul"] for run in runs}),
+        "tokens_logged": plan.tokens_logged,
+        "tokens_trained": plan.tokens_trained,
+        "epochs_longest": max(run.tokens for run in runs) / len(tokens.train),
+        "flops_alone": plan.flops_alone,
+        "flops_shared": plan.flops_shared,
+        "flops_validation": plan.flops_validation,
+        "saved_percent": 100 * plan.saved,
+        "seconds_estimate": seconds,
+        "notes": notes(plan) + _epochs(plan, tokens),
+        "stack_table": [_stack_row(plan, i) for i in range(len(plan.stacks))],
+        "run_table": [
+            {
+                "run": run.key,
+                "group": run.group,
+                "N": run.parameter_counts["matmul"],
+                "D": run.tokens,
+                "C": 6.0 * run.parameter_counts["matmul"] * run.tokens,
+                "flops": flops_of(run),
+                "flops_marginal": plan.flops_marginal[run.key],
+                "trunk": plan.trunk[run.key],
+            }
+            for run in runs
+        ],
+    }
+
+
+def plan_text(record: dict[str, Any]) -> str:
+    """A plan for people."""
+    corpus, sizes = record["corpus"], record["parameters"]
+    header = ("stack", "runs", "trunks", "forks", "parameters", "updates", "FLOP", "saved")
+    rows = [
+        (
+            row["stack"],
+            str(row["runs"]),
+            str(row["trunks"]),
+            str(row["forks"]),
+            f"{row['parameters']:,}",
+            f"{row['updates'][0]:,}" + (f" to {row['updates'][1]:,}" if row["updates"][0] < row["updates"][1] else ""),
+            f"{row['flops_shared']:.3g}",
+            f"{row['saved_percent']:.0f}%",
+        )
+        for row in record["stack_table"]
+    ]
+    again = f" ({record['repeated']} asked for twice, kept once)" if record["repeated"] else ""
+    facts = [
+        (
+            "runs",
+            f"{record['runs']}{again} in {record['stacks']} stacks; {record['trunks']} trunks, {record['forks']} forks",
+        ),
+        (
+            "corpus",
+            f"{corpus['source']}, digest {corpus['digest']}: {short(corpus['train_tokens'])} tokens to train, "
+            f"{short(corpus['validation_tokens'])} to validate",
+        ),
+        (
+            "parameters",
+            short(sizes[0]) + (f" to {short(sizes[-1])}" if len(sizes) > 1 else "") + ", token embedding apart",
+        ),
+        ("tokens", f"{short(record['tokens_trained'])} trained for {short(record['tokens_logged'])} in the curves"),
+        (
+            "FLOP",
+            f"{record['flops_shared']:.3g} to train, {record['flops_alone']:.3g} if each run trained alone: "
+            f"forking saves {record['saved_percent']:.1f}%",
+        ),
+        ("validation", f"{record['flops_validation']:.3g} FLOP besides"),
+        ("time", f"about {duration(record['seconds_estimate'])} on this CPU (an estimate from a short measurement)"),
+        *(("note", note) for note in record["notes"]),
+    ]
+    return "\n".join(
+        [record["question"], "", *table(header, rows), "", *(f"{name:<11} {value}" for name, value in facts)]
+    )
+
+
+def status_text(states: pd.DataFrame) -> str:
+    """The table of `collecting.status` for people, and a count of each status."""
+    header = ("run", "group", "status", "updates", "val_loss", "last row")
+    rows = [
+        (
+            row["run"],
+            row["group"],
+            row["status"],
+            f"{row['step']:,} / {row['steps']:,}",
+            "" if math.isnan(row["loss"]) else f"{row['loss']:.4f}",
+            "" if row["status"] in ("finished", "diverged", "waiting") else f"{duration(row['idle'])} ago",
+        )
+        for row in states.to_dict("records")
+    ]
+    counts = ", ".join(f"{n} {state}" for state, n in states["status"].value_counts().sort_index().items())
+    return "\n".join([*table(header, rows), "", f"{len(states)} runs: {counts}"])
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of aligned columns: the first two to the left, the rest to the right where they hold numbers."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    left = [i == 0 or any(row[i][:1].isalpha() for row in rows) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(
+            c.ljust(w) if is_left else c.rjust(w) for c, w, is_left in zip(cells, widths, left, strict=True)
+        ).rstrip()
+
+    return [line(row) for row in [header, *rows]]
+
+
+def short(value: float) -> str:
+    """A count with three digits and a unit."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _stack_row(plan: Plan, number: int) -> dict[str, Any]:
+    stack = plan.stacks[number]
+    alone = Plan((stack,))
+    steps = [run.steps for run in stack.runs]
+    return {
+        "stack": stack.key,
+        "runs": len(stack.runs),
+        "trunks": sum(edge.parent is None for edge in stack.edges),
+        "forks": sum(edge.parent is not None for edge in stack.edges),
+        "parameters": stack.runs[0].parameter_counts["matmul"],
+        "updates": [min(steps), max(steps)],
+        "flops_alone": alone.flops_alone,
+        "flops_shared": alone.flops_shared,
+        "saved_percent": 100 * alone.saved,
+    }
+
+
+def _epochs(plan: Plan, tokens: Tokens) -> list[str]:
+    longest = max(run.tokens for run in plan.runs)
+    if longest <= len(tokens.train):
+        return []
+    return [
+        f"the longest run reads the training text {longest / len(tokens.train):.1f} times: laws of L(N, D) count fresh "
+        f"tokens; give more text, or read the result as one on repeated data"
+    ]
