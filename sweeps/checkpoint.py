@@ -16,6 +16,7 @@ import torch
 
 from sweeps.forks import Forks, covered
 from sweeps.optim import empty_state
+from sweeps.records import writing
 from sweeps.slots import Slot, Snapshot, Training, held, put, snapshot
 
 VERSION = 1
@@ -28,35 +29,48 @@ class _Hashed(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.hash = file, hashlib.sha256()
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self.hash.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def save(folder: Path, training: Training) -> None:
-    """Write the checkpoint of `training` to `folder`; OSError where it cannot be, the old one then intact."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the checkpoint of `training` to `folder`; RecordError where it cannot be, the old one then intact."""
     current, previous = (folder / name for name in NAMES)
     partial = folder / "checkpoint.pt.tmp"
-    try:
-        with partial.open("wb") as file:
-            through = _Hashed(file)
-            torch.save(_pack(training), cast(IO[bytes], through))
-            file.write(through.hash.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        if current.exists():
-            current.replace(previous)
-        partial.replace(current)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+    with writing(current):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                _write(file, _pack(training))
+            if current.exists():
+                current.replace(previous)
+            partial.replace(current)
+        except OSError:
+            partial.unlink(missing_ok=True)
             raise
-        raise OSError(f"cannot write {partial}: {error}") from error
+
+
+def _write(file: BinaryIO, payload: dict[str, Any]) -> None:
+    through = _Hashed(file)
+    try:
+        torch.save(payload, cast(IO[bytes], through))
+    except RuntimeError:
+        if through.error is not None:  # torch hides why a write failed
+            raise through.error from None
+        raise
+    file.write(through.hash.digest())
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -126,4 +140,4 @@ def restore(
         snapshots={name: Snapshot(**s) for name, s in old["snapshots"].items() if name in kept},
         seconds=old["seconds"],
     )
-    return training, {key: done.get(key, 0) for key in unfinished}
+    return training, {key: 0 if forks.paths[key][0].trunk in anew else done[key] for key in unfinished}

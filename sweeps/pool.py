@@ -1,10 +1,13 @@
-"""Where stacks train: in this process, or on a CPU in one process a core, each taking whole stacks.
+"""Where stacks train: in this process, or on a CPU in one process a core with one thread each.
 
-Every stack is on its own: it fails, is stopped and resumes alone, and no failure stops the others.
+Every stack is on its own: it fails, is stopped and resumes alone, and no failure stops the others. A stack whose runs
+gain nothing from each other's company goes as several, one a tree, so that the last core does not wait for the
+largest stack.
 """
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -18,17 +21,22 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+# Before torch is imported. Threads that wait by spinning hinder each other wherever another process wants a core: with
+# one such process on two cores, two spinning threads took 10 to 20 times as long as one, two sleeping ones no longer.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 from scaling.errors import ScalingError
 from sweeps.progress import Bars, Lines, Report, display
-from sweeps.runs import Stack
+from sweeps.records import writing
+from sweeps.runs import Stack, stack_key
 from sweeps.tokens import Tokens
-from sweeps.train import train_stack
+from sweeps.train import default_slots, train_stack
 
-#: What two or more threads of one training are worth, per thread, beside as many trainings of one thread each:
-#: measured at widths 16 to 96 on two cores (0.7 to 0.85).
-THREAD_WORTH = 0.75
+#: Elements, tokens of an update times width, from which several threads are worth having when cores are idle: measured
+#: on two cores up to 2**17.6, where sleeping threads gain a tenth; beyond is a guess.
+THREADED_ELEMENTS = 2**18
 #: How long to wait for another process that is training the same stack: a killed sweep's workers notice within a
 #: segment that it is gone.
 LOCK_SECONDS = 60.0
@@ -68,24 +76,69 @@ def run_stacks(
     """Train `stacks` into `out`, whose run folders are open; one Outcome a stack, in the order given.
 
     device   "cpu", "cuda" or "cuda:1"; None takes CUDA where there is one
-    workers  processes, each training one stack at a time; None decides by `division`
-    threads  threads of each process
+    workers  processes, each training one stack at a time; None takes as many as there are cores
+    threads  threads of each process; None takes one, more only for large models on idle cores
 
     SIGINT and SIGTERM write checkpoints and end the training cleanly, with state "stopped". With several workers the
     calling script needs the usual `if __name__ == "__main__":`, for they are spawned.
     """
     where = _device(device)
-    left = sorted(stacks, key=cost, reverse=True)  # the most expensive first, so that none starts late
-    split = division([cost(stack) for stack in left], _cores() if where == "cpu" else 1)
-    workers = min(workers or split[0], max(1, len(left)))
-    options = Options(where, threads or max(1, _cores() // workers), max_slots, checkpoint_seconds)
-    with show or display(stacks) as screen, _stop_on_signals() as stopping:
+    parts = {part.key: (stack, part) for stack in stacks for part in split(stack, where, max_slots)}
+    left = sorted((part for _, part in parts.values()), key=cost, reverse=True)  # so that none expensive starts late
+    cores = _cores()
+    if workers is None:
+        workers = cores if where == "cpu" else 1
+    workers = max(1, min(workers, len(left)))
+    if threads is None:
+        threads = cores // workers if left and _elements(left[0]) >= THREADED_ELEMENTS else 1
+    options = Options(where, max(1, threads), max_slots, checkpoint_seconds)
+    for stack in stacks:
+        with suppress(OSError):
+            _failure(out, stack).unlink(missing_ok=True)
+    with show or display(left) as screen, _stop_on_signals() as stopping:
         if workers == 1:
             done = [_train(stack, tokens, out, options, stopping, screen.show) for stack in left]
         else:
             done = _spread(left, tokens, out, options, workers, stopping, screen)
-    outcomes = {outcome.stack: outcome for outcome in done}
-    return [outcomes[stack.key] for stack in stacks]
+    return [_merged(stack, [o for o in done if parts[o.stack][0] is stack]) for stack in stacks]
+
+
+def split(stack: Stack, device: str, max_slots: int | None) -> list[Stack]:
+    """The stack as one, or, where a CPU would give it one slot, tree by tree: they can then train on any free core.
+
+    The parts do not depend on how many cores there are, so that a sweep resumes anywhere.
+    """
+    trunks = dict.fromkeys(edge.trunk for edge in stack.edges)
+    slots = max_slots or default_slots(stack.runs[0], torch.device(device))
+    if device != "cpu" or slots > 1 or len(trunks) <= 1:
+        return [stack]
+    parts = []
+    for trunk in trunks:
+        edges = tuple(edge for edge in stack.edges if edge.trunk == trunk)
+        keys = {key for edge in edges for key in edge.runs}
+        name = f"{stack.key}-{hashlib.sha256(trunk.encode()).hexdigest()[:6]}"
+        parts.append(Stack(name, tuple(run for run in stack.runs if run.key in keys), edges))
+    return parts
+
+
+def _merged(stack: Stack, outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome of a stack's parts: the worst, with all that went wrong."""
+    states = [outcome.state for outcome in outcomes]
+    state: Literal["done", "stopped", "failed"] = "done"
+    if "failed" in states:
+        state = "failed"
+    elif "stopped" in states:
+        state = "stopped"
+    return Outcome(stack.key, state, "; ".join(dict.fromkeys(o.message for o in outcomes if o.message)))
+
+
+def _elements(stack: Stack) -> int:
+    return stack.runs[0].tokens_per_step * stack.runs[0].width
+
+
+def _failure(out: Path, stack: Stack) -> Path:
+    """Where the error that ended a stack, or a part of it, is kept."""
+    return out / ".stacks" / stack_key(stack.runs[0]) / "failure.txt"
 
 
 def cost(stack: Stack) -> float:
@@ -93,23 +146,6 @@ def cost(stack: Stack) -> float:
     run = stack.runs[0]
     steps = sum(edge.stop - edge.start for edge in stack.edges)
     return steps * run.tokens_per_step * run.flops_per_token["6N_with_attention"]
-
-
-def division(costs: Sequence[float], cores: int) -> tuple[int, int]:
-    """Processes, and threads of each, for stacks of these costs, falling.
-
-    Either one process with a thread a core, or one process a core with one thread, whichever ends sooner by
-    THREAD_WORTH. Processes lose where one stack outweighs the rest: it then trains on one core to the end.
-    """
-    workers = min(cores, len(costs))
-    if workers <= 1:
-        return 1, cores
-    loads = [0.0] * workers
-    for value in costs:
-        loads[loads.index(min(loads))] += value
-    if max(loads) <= sum(costs) / (cores * THREAD_WORTH):
-        return workers, max(1, cores // workers)
-    return 1, cores
 
 
 def _device(name: str | None) -> str:
@@ -157,12 +193,11 @@ def _train(
     report: Callable[[Report], None],
 ) -> Outcome:
     """Train one stack here and say how it ended; nothing but an interrupt is raised."""
-    failure = out / ".stacks" / stack.key / "failure.txt"
     if stopping():
         return Outcome(stack.key, "stopped")
     torch.set_num_threads(options.threads)
     try:
-        with _locked(failure.parent):
+        with _locked(out / ".stacks" / stack.key):
             finished = train_stack(
                 stack,
                 tokens,
@@ -173,18 +208,12 @@ def _train(
                 stopping=stopping,
                 report=report,
             )
-            failure.unlink(missing_ok=True)
         return Outcome(stack.key, "done" if finished else "stopped")
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        if isinstance(error, ScalingError):
-            message = str(error)
-        elif isinstance(error, OSError):
-            message = (
-                f"{error}; what was written is intact: mend the cause (space, permissions) and run the same command "
-                f"again, it continues from the last checkpoint"
-            )
+        message = str(error) if isinstance(error, ScalingError) else f"{type(error).__name__}: {error}"
         with suppress(OSError):  # the message says it as well
+            failure = _failure(out, stack)
+            failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(traceback.format_exc())
         return Outcome(stack.key, "failed", message)
 
@@ -192,7 +221,8 @@ def _train(
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a stack's folder, so that no two processes train it; it goes with the process, even killed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows has no flock: there it is the user's care

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -66,7 +67,8 @@ def test_initial_spreads_are_those_of_the_parametrization() -> None:
 
 def test_the_untrained_head_gives_every_token_the_same_chance() -> None:
     run = a_run()
-    assert losses(leaves(initial(run)[None], run), text(run), run).detach().numpy() == pytest.approx(math.log(run.vocab))
+    nll = losses(leaves(initial(run)[None], run), text(run), run).detach()
+    torch.testing.assert_close(nll, torch.full_like(nll, math.log(run.vocab)))
 
 
 def plain_logits(row: Tensor, tokens: Tensor, run: Run) -> Tensor:
@@ -106,8 +108,9 @@ def test_the_stacked_model_is_the_plain_one_replica_by_replica() -> None:
     logits = forward(leaves(rows, run), tokens, run).view(2, run.batch, run.context, run.vocab)
     for r in range(2):
         for b in range(run.batch):
+            plain = plain_logits(rows[r], tokens[r, b], run)
             # float64: products of a few hundred terms of order 1
-            torch.testing.assert_close(logits[r, b].detach(), plain_logits(rows[r], tokens[r, b], run), rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(logits[r, b].detach(), plain, rtol=1e-10, atol=1e-10)
 
 
 def test_no_token_sees_a_later_one() -> None:
@@ -177,7 +180,7 @@ def drift(width: int, lr: float, rule: str) -> list[float]:
             stream = [embed(weights, tokens, run)]
             for i in range(run.depth):
                 stream.append(block(weights, i, stream[-1], run.batch, run))
-            return [b - a for a, b in zip(stream, stream[1:], strict=False)] + [forward(weights, tokens, run)]
+            return [b - a for a, b in pairwise(stream)] + [forward(weights, tokens, run)]
 
     before = outputs()
     for _ in range(4):
