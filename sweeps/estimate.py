@@ -10,8 +10,9 @@ import numpy as np
 from sweeps.plan import Plan
 from sweeps.runs import Run
 
-#: Processor time spent measuring each width, in seconds.
+#: Seconds spent measuring each width, and multiplications in one product of matrices.
 MEASURE_SECONDS = 0.03
+PIECE = 2**17
 #: FLOP/s of training as a fraction of those of bare products of matrices at the same width, and seconds that an update
 #: takes besides: both from one sweep at widths 16 to 64 on two Zen 4 cores.
 EFFICIENCY = 0.25
@@ -30,18 +31,20 @@ def seconds(plan: Plan) -> float:
 
 
 def matmul_rate(run: Run) -> float:
-    """FLOP/s of one core on the product of one batch's activations with one MLP matrix, float32.
+    """FLOP/s of one core on products of activations with one MLP matrix, float32: the fastest of many short tries.
 
-    Counted in processor time, so that neither other programs nor more threads change it much.
+    The fastest, because other programs may be busy; in pieces too small for the library to spread over threads.
     """
-    x = np.ones((run.tokens_per_step, run.width), dtype=np.float32)
-    w = np.ones((run.width, round(run.mlp_ratio * run.width)), dtype=np.float32)
-    x @ w
-    count, begin = 0, time.process_time()
-    while (elapsed := time.process_time() - begin) < MEASURE_SECONDS:
+    hidden = round(run.mlp_ratio * run.width)
+    rows = max(1, PIECE // (run.width * hidden))
+    x = np.ones((max(1, run.tokens_per_step // rows), rows, run.width), dtype=np.float32)
+    w = np.ones((run.width, hidden), dtype=np.float32)
+    fastest, begin = np.inf, time.perf_counter()
+    while time.perf_counter() - begin < MEASURE_SECONDS:
+        start = time.perf_counter()
         x @ w
-        count += 1
-    return 2.0 * x.size * w.shape[1] * count / elapsed
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2.0 * x.size * hidden / fastest
 
 
 def cores() -> int:
