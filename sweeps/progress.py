@@ -107,7 +107,9 @@ class Bars:
     def show(self, report: Report) -> None:
         task = self.tasks[report.stack]
         self.progress.start_task(task)
-        self.progress.update(task, completed=report.tokens, total=report.total, words=words(report))
+        self.progress.update(
+            task, completed=report.tokens if report.total else 1, total=report.total or 1, words=words(report)
+        )
 
     def say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False)

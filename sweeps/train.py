@@ -106,6 +106,7 @@ def train_stack(
     unfinished = {r.key for r in stack.runs if not records.is_done(out, r.key)}
     if not unfinished:
         checkpoint.remove(folder)
+        report(Meter(forks, (), 0).read("done", 0, []))
         return True
     corpus = on_device(tokens, run, device)
     training, behind = checkpoint.restore(checkpoint.load(folder), forks, unfinished, device)

@@ -247,3 +247,26 @@ def test_attention_dispatches_to_a_fused_kernel_for_strided_heads() -> None:
     q = torch.randn(2, 10, 4, 8).transpose(1, 2)
     out = F.scaled_dot_product_attention(q, q, q, is_causal=True)
     assert out.transpose(1, 2).is_contiguous()
+
+
+@pytest.mark.parametrize("spoilt", ["loss", "gradient", "overflow", "before"])
+def test_a_replica_that_is_not_finite_keeps_its_weights_and_the_other_goes_on(spoilt: str) -> None:
+    run = a_run(depth=1, width=8, vocab=5, dtype="float32")
+    state, how = empty_state(run, 2, CPU), settings([run, run], CPU)
+    state.weights[:], state.alive[:] = 1.0, True
+    grad, loss = torch.ones_like(state.weights), torch.ones(2)
+    if spoilt == "loss":
+        loss[0] = torch.nan
+    elif spoilt == "gradient":
+        grad[0, 7] = torch.inf
+    elif spoilt == "overflow":
+        grad[0, :9] = 3e38  # finite numbers whose norm is not
+    else:
+        state.alive[0] = False
+    for _ in range(3):  # and it does not come back
+        update(state, grad.clone(), loss, torch.full((2,), 0.01), how)
+        grad, loss = torch.ones_like(grad), torch.ones(2)
+    assert state.alive.tolist() == [False, True] and state.count.tolist() == [0, 3]
+    assert torch.equal(state.weights[0], torch.ones_like(state.weights[0]))
+    assert not state.first[0].any() and not state.second[0].any()
+    assert (state.weights[1] < 1).all()

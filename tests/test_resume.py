@@ -92,13 +92,13 @@ def assert_same(a: Path, b: Path) -> None:
         assert repeatable(a, run) == repeatable(b, run)  # bitwise: the same company in the same slots
 
 
-@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("finished, workers", [(False, 1), (True, 2)])
 def test_a_killed_sweep_continues_from_its_checkpoint_bit_by_bit(
-    tmp_path: Path, undisturbed: Path, finished: bool
+    tmp_path: Path, undisturbed: Path, finished: bool, workers: int
 ) -> None:
-    """Killed once before any run has ended and once after, when finished runs' edges still count as company."""
+    """Killed before any run has ended, and after; worker processes that the killed one leaves behind end by themselves."""
     out, (stack, _) = tmp_path / "out", long_stacks()
-    process = start(out)
+    process = start(out, workers)
     folder = out / ".stacks" / stack.key
     wait_for(out / stack.runs[2].key / "final.json" if finished else folder / "checkpoint.prev.pt", process)
     process.send_signal(signal.SIGKILL)
@@ -125,7 +125,8 @@ class Killed(Exception):
 
 
 def train_until(out: Path, stack: Stack, steps: int) -> None:
-    """Train in this process and vanish, as a kill does, when a slot has come to `steps`."""
+    """Train in this process and vanish, as a kill does, when a slot has come to `steps`: one segment, with its rows on
+    disk, after the last checkpoint."""
 
     def stopping() -> bool:
         if any(int(row[-1]["step"]) + 1 >= steps for run in stack.runs if (row := curve(out, run))):
@@ -220,6 +221,16 @@ def described(training: Training) -> dict[str, object]:
         "snapshots": {name: (s.rows.tolist(), s.count) for name, s in training.snapshots.items()},
         "seconds": training.seconds,
     }
+
+
+def test_runs_that_ended_after_the_checkpoint_stay_company_for_the_others(tmp_path: Path) -> None:
+    stack = forked(*some_runs())
+    train_until(tmp_path, stack, 16)
+    left = {stack.runs[0].key}
+    payload = checkpoint.load(tmp_path / ".stacks" / stack.key)
+    training, _ = checkpoint.restore(payload, train.Forks(stack), left, CPU)
+    assert set(training.planned) == {edge.name for edge in stack.edges}
+    assert {slot.edge.trunk for slot in training.slots if slot} == {edge.trunk for edge in stack.edges}
 
 
 def test_finished_runs_are_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

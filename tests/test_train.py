@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from scaling.errors import ScalingError
-from sweeps import pool, records, train
+from sweeps import curves, pool, records, train
+from sweeps.curves import Curves
 from sweeps.forks import Forks, widest
 from sweeps.model import layout
 from sweeps.runs import Run, Stack, validation_counts
@@ -154,6 +155,18 @@ def test_a_run_that_explodes_keeps_the_rows_before(trained: Train, tmp_path: Pat
     assert 0 < len(rows) < 40 and all(np.isfinite(float(row["train_loss"])) for row in rows)
     assert end["steps"] == len(rows)
     assert len(curve(tmp_path / "out", good)) == 40
+
+
+def test_rows_end_before_the_first_loss_that_is_not_finite(tmp_path: Path) -> None:
+    stack = alone(a_run(steps=10))
+    edge = stack.edges[0]
+    log = Curves(opened(tmp_path, stack), edge.example, set(edge.runs), frozenset(), 1.0)
+    metrics = np.array([[3.0, 1.0], [2.5, 1.0], [2.0, np.inf], [1.5, 1.0]])
+    assert not curves.add(log, edge, 4, metrics, np.arange(4.0))
+    curves.diverge(log, edge)
+    assert [row["step"] for row in curve(tmp_path, edge.example)] == ["4", "5"]
+    end = final(tmp_path, edge.example)
+    assert (end["status"], end["steps"], end["train_loss"], end["loss"]) == ("diverged", 6, 2.5, None)
 
 
 def test_rows_are_logged_and_validated_where_the_run_says(trained: Train, tmp_path: Path) -> None:
