@@ -96,7 +96,7 @@ def assert_same(a: Path, b: Path) -> None:
 def test_a_killed_sweep_continues_from_its_checkpoint_bit_by_bit(
     tmp_path: Path, undisturbed: Path, finished: bool, workers: int
 ) -> None:
-    """Killed before any run has ended, and after; worker processes that the killed one leaves behind end by themselves."""
+    """Killed before any run has ended, and after; workers that the killed process leaves behind end by themselves."""
     out, (stack, _) = tmp_path / "out", long_stacks()
     process = start(out, workers)
     folder = out / ".stacks" / stack.key
