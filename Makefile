@@ -15,8 +15,8 @@ SEED := 0
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.sweeps  ## train a small sweep and forecast its largest runs, into OUT=out/demo
-	$(BIN)/sweeps run demo --out $(OUT)
+demo: $(VENV)/.sweeps  ## train a small sweep and forecast its largest runs, into OUT=out/demo; SEED=1 is another
+	$(BIN)/sweeps run demo --out $(OUT) --seed-offset $(SEED)
 	$(BIN)/sweeps collect $(OUT) -o $(OUT)
 	$(BIN)/scaling holdout chinchilla $(OUT)/runs.csv --hold 'group == "held_out"' \
 		--curves $(OUT)/curves.csv --curve-law tissue -o $(OUT)

@@ -15,10 +15,8 @@ from pathlib import Path
 PACKAGES = ("scaling", "sweeps")
 #: What `sweeps` may know of `scaling`: shared definitions, and how a mistake is said.
 SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "scaling.errors"})
-#: Planning and collecting work on a machine without torch.
-TORCH_FREE = frozenset(
-    f"sweeps.{name}" for name in ("runs", "grid", "plan", "records", "tokens", "parametrization", "forks", "cli")
-)
+#: What trains, and may import torch. All else in `sweeps` plans, looks and collects, on a machine without torch.
+TRAINS = frozenset(f"sweeps.{name}" for name in ("model", "optim", "loss", "slots", "checkpoint", "train", "pool"))
 #: The one door through which a torch-free module may reach training, and only inside a function.
 DOOR = ("sweeps.cli", "sweeps.pool")
 MAX_LINES = 450
@@ -149,11 +147,16 @@ def package_roots(tree: dict[str, Module]) -> list[str]:
     return said
 
 
+def planning(tree: dict[str, Module]) -> list[str]:
+    """The modules of `sweeps` that must do without torch: all but those named as training, new ones included."""
+    return sorted(name for name in tree if name.partition(".")[0] == "sweeps" and name not in TRAINS)
+
+
 def torch_free(tree: dict[str, Module]) -> list[str]:
     """Planning modules import torch nowhere, nor a module that imports it; the CLI may reach the pool in a function."""
     heavy = {name for name in tree if _reaches_torch(name, tree, set())}
     said = []
-    for name in sorted(TORCH_FREE & tree.keys()):
+    for name in planning(tree):
         for imported in tree[name].imports:
             loaded = targets(imported, tree)
             if imported.top == "torch":

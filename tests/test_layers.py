@@ -102,7 +102,7 @@ def test_a_submodule_and_what_a_package_itself_defines_may_be_imported(tree_of):
         {"sweeps/plan.py": "import torch"},
         {"sweeps/plan.py": "def f():\n    import torch"},
         {"sweeps/plan.py": "from sweeps.model import x"},
-        {"sweeps/plan.py": "from sweeps import estimate", "sweeps/estimate.py": "from sweeps.model import x"},
+        {"sweeps/plan.py": "from sweeps import slots", "sweeps/slots.py": "from sweeps.model import x"},
         {"sweeps/plan.py": "def f():\n    from sweeps import pool"},
         {"sweeps/cli.py": "from sweeps import pool"},
         {"sweeps/cli.py": "def f():\n    from sweeps import model"},
@@ -146,7 +146,7 @@ def test_import_scaling_loads_neither_torch_nor_matplotlib_nor_lmfit():
 
 
 def test_planning_loads_no_torch():
-    modules = sorted(layers.TORCH_FREE & TREE.keys())
+    modules = layers.planning(TREE)
     assert _loaded_by(f"import {', '.join(modules)}", "torch", "sweeps.runs") == ["sweeps.runs"]
 
 
