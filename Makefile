@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-OUT := out/demo
 SEED := 0
+OUT := out/demo$(if $(filter-out 0,$(SEED)),-$(SEED))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format docs bench clean
@@ -15,7 +15,7 @@ SEED := 0
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.sweeps  ## train a small sweep and forecast its largest runs, into OUT=out/demo; SEED=1 is another
+demo: $(VENV)/.sweeps  ## train a small sweep and forecast its largest runs, into out/demo (SEED=1: another one)
 	$(BIN)/sweeps run demo --out $(OUT) --seed-offset $(SEED)
 	$(BIN)/sweeps collect $(OUT) -o $(OUT)
 	$(BIN)/scaling holdout chinchilla $(OUT)/runs.csv --hold 'group == "held_out"' \
