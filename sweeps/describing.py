@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,9 +101,8 @@ def plan_text(record: dict[str, Any]) -> str:
         ("time", f"about {duration(record['seconds_estimate'])} on this CPU (an estimate from a short measurement)"),
         *(("note", note) for note in record["notes"]),
     ]
-    return "\n".join(
-        [record["question"], "", *table(header, rows), "", *(f"{name:<11} {value}" for name, value in facts)]
-    )
+    lines = [line for name, value in facts for line in _wrapped(name, value)]
+    return "\n".join([record["question"], "", *table(header, rows), "", *lines])
 
 
 def status_text(states: pd.DataFrame) -> str:
@@ -149,7 +149,19 @@ def duration(seconds: float) -> str:
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{max(seconds, 1):.0f} s"
+
+
+def _wrapped(name: str, value: str) -> list[str]:
+    indent = " " * 12
+    return textwrap.wrap(
+        value,
+        110,
+        initial_indent=f"{name:<12}",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _stack_row(plan: Plan, number: int) -> dict[str, Any]:
