@@ -71,15 +71,6 @@ def ready(forks: Forks, planned: Collection[str], begun: Collection[str], snapsh
     return sorted(waiting, key=lambda edge: (-forks.remaining[edge.name], edge.name))
 
 
-def widest(forks: Forks, planned: Collection[str]) -> int:
-    """An upper bound of the edges that can ever train at once: no path crosses two of them."""
-    width: dict[str, int] = {}
-    for edge in reversed(forks.stack.edges):
-        if edge.name in planned:
-            width[edge.name] = max(1, sum(width.get(child.name, 0) for child in forks.children[edge.name]))
-    return sum(width[edge.name] for edge in forks.stack.edges if edge.name in width and edge.parent is None)
-
-
 def covered(
     forks: Forks,
     unfinished: Iterable[str],

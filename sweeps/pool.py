@@ -37,6 +37,8 @@ from sweeps.train import default_slots, train_stack
 #: Elements, tokens of an update times width, from which several threads are worth having when cores are idle: measured
 #: on two cores up to 2**17.6, where sleeping threads gain a tenth; beyond is a guess.
 THREADED_ELEMENTS = 2**18
+#: Training FLOPs that a second process must take over to be worth its start: a few seconds, most of it importing torch.
+SPAWN_FLOPS = 5e10
 #: How long to wait for another process that is training the same stack: a killed sweep's workers notice within a
 #: segment that it is gone.
 LOCK_SECONDS = 60.0
@@ -76,7 +78,7 @@ def run_stacks(
     """Train `stacks` into `out`, whose run folders are open; one Outcome a stack, in the order given.
 
     device   "cpu", "cuda" or "cuda:1"; None takes CUDA where there is one
-    workers  processes, each training one stack at a time; None takes as many as there are cores
+    workers  processes, each training one stack at a time; None takes one a core, or one for little work
     threads  threads of each process; None takes one, more only for large models on idle cores
 
     SIGINT and SIGTERM write checkpoints and end the training cleanly, with state "stopped". With several workers the
@@ -87,7 +89,8 @@ def run_stacks(
     left = sorted((part for _, part in parts.values()), key=cost, reverse=True)  # so that none expensive starts late
     cores = _cores()
     if workers is None:
-        workers = cores if where == "cpu" else 1
+        others = sum(cost(part) for part in left[1:])  # all that could go on beside the largest
+        workers = cores if where == "cpu" and others > SPAWN_FLOPS else 1
     workers = max(1, min(workers, len(left)))
     if threads is None:
         threads = cores // workers if left and _elements(left[0]) >= THREADED_ELEMENTS else 1

@@ -13,7 +13,7 @@ import torch
 from scaling.errors import ScalingError
 from sweeps import curves, pool, records, train
 from sweeps.curves import Curves
-from sweeps.forks import Forks, widest
+from sweeps.forks import Forks
 from sweeps.model import layout
 from sweeps.runs import Run, Stack, validation_counts
 from sweeps.slots import Snapshot, bucket, held, snapshot
@@ -215,11 +215,6 @@ def test_the_axis_is_as_long_as_the_edges_in_training_on_a_cpu_and_a_power_of_tw
     assert [bucket(n, torch.device("cuda")) for n in (0, 1, 2, 3, 5, 16)] == [0, 1, 2, 4, 8, 16]
 
 
-def test_no_more_edges_can_train_at_once_than_the_widest_cut() -> None:
-    stack = forked(*mixed())
-    assert widest(Forks(stack), {edge.name for edge in stack.edges}) == 5
-
-
 def test_a_corpus_other_than_the_planned_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScalingError, match="was planned for the corpus feedfacecafe"):
         train.train_stack(alone(a_run(corpus="feedfacecafe")), TOKENS, tmp_path, device=CPU)
@@ -285,6 +280,13 @@ def test_a_failed_stack_in_a_process_does_not_stop_the_others(tmp_path: Path) ->
     assert "ScalingError" in (tmp_path / ".stacks" / stacks[0].key / "failure.txt").read_text()
 
 
+def test_little_work_is_not_worth_a_second_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_start", lambda *_: pytest.fail("a process was started"))
+    stacks = [alone(a_run(steps=6, warmup=0)), alone(a_run(steps=6, warmup=0, width=8))]
+    outcomes = pool.run_stacks(stacks, TOKENS, opened(tmp_path, *stacks), device="cpu")
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
 def test_a_stack_that_gains_nothing_from_company_goes_tree_by_tree(tmp_path: Path) -> None:
     stack = forked(*mixed())
     assert pool.split(stack, "cpu", None) == [stack]  # small: sixteen fit a core's caches
@@ -292,7 +294,9 @@ def test_a_stack_that_gains_nothing_from_company_goes_tree_by_tree(tmp_path: Pat
     assert [len(part.runs) for part in parts] == [3, 1, 1]
     assert sorted(edge.name for part in parts for edge in part.edges) == sorted(edge.name for edge in stack.edges)
     assert pool.split(stack, "cuda", max_slots=1) == [stack]
-    (outcome,) = pool.run_stacks([stack], TOKENS, opened(tmp_path, stack), device="cpu", max_slots=1, threads=1)
+    (outcome,) = pool.run_stacks(
+        [stack], TOKENS, opened(tmp_path, stack), device="cpu", workers=2, max_slots=1, threads=1
+    )
     assert outcome == pool.Outcome(stack.key, "done")
     assert all(final(tmp_path, run)["status"] == "finished" for run in stack.runs)
 
