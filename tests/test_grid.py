@@ -87,7 +87,10 @@ def test_a_grid_without_blocks_is_one_block_named_after_its_file(write):
 
 MISTAKES = {
     "an unknown key": ("widht = 3", "[[grid]] 1 (main): unknown key 'widht'; did you mean width?"),
-    "an unknown key above the blocks": ("ABOVE betta1 = 0.9", "above the blocks: unknown key 'betta1'; did you mean beta1"),
+    "an unknown key above the blocks": (
+        "ABOVE betta1 = 0.9",
+        "above the blocks: unknown key 'betta1'; did you mean beta1",
+    ),
     "a size that does not divide": ("width = 40", "width = 40 must be a multiple of head_dim = 16; nearest: 32 or 48"),
     "an odd head": ("head_dim = 1", "head_dim = 1 must be even"),
     "a negative learning rate": ("lr = -0.01", "lr = -0.01: must be greater than 0"),
@@ -100,13 +103,19 @@ MISTAKES = {
     "a value in an axis": ("lr = [0.1, 0]", "lr = 0: must be greater than 0"),
     "two ways of saying one thing": ("tokens = 1e5\nsteps = 3", "steps and tokens say the same thing twice"),
     "a fraction above 1": ("cooldown_fraction = 1.5", "cooldown_fraction = 1.5: must be less than or equal to 1"),
-    "a warm-up that does not fit": ("warmup = 80\ncooldown = 30", "warmup = 80 and cooldown = 30 do not fit into steps = 100"),
+    "a warm-up that does not fit": (
+        "warmup = 80\ncooldown = 30",
+        "warmup = 80 and cooldown = 30 do not fit into steps = 100",
+    ),
     "a setting nobody reads": ('schedule = "cosine"\ncooldown = 3', "cooldown is read by the schedule wsd only"),
     "falling milestones": ('schedule = "multistep"\nmilestones = [0.9, 0.8]', "must be rising fractions"),
     "a corpus in a block": ('corpus = "stdlib"', "corpus stands above the blocks"),
     "an unknown key of the corpus": ('ABOVE corpus = {source = "stdlib", inclde = []}', "did you mean include?"),
     "a corpus that is a number": ("ABOVE corpus = 3", "corpus must be 'stdlib', a folder, a glob"),
-    "a validation fraction of 1": ('ABOVE corpus = {source = "x", validation = 1.0}', "corpus.validation must be a fraction"),
+    "a validation fraction of 1": (
+        'ABOVE corpus = {source = "x", validation = 1.0}',
+        "corpus.validation must be a fraction",
+    ),
     "too many runs": (f"seed = {list(range(200))}\nlr = {[i / 1e3 for i in range(1, 102)]}", f"more than {MAX_RUNS}"),
     "too many updates": ("steps = 10_000_000_000", "updates in 1 runs"),
     "one bracket": ("ABOVE grid = 3", "each begun by a line [[grid]] with two brackets"),

@@ -37,7 +37,9 @@ def opened(out: Path, *runs: Run) -> Path:
 
 
 def rows(first: int, stop: int) -> list[dict]:
-    return [{"step": i, "tokens": (i + 1) * 2048, "train_loss": 1 / (i + 3), "val_loss": None} for i in range(first, stop)]
+    return [
+        {"step": i, "tokens": (i + 1) * 2048, "train_loss": 1 / (i + 3), "val_loss": None} for i in range(first, stop)
+    ]
 
 
 def test_run_json_holds_the_run_and_all_that_follows_from_it(tmp_path):
@@ -213,7 +215,7 @@ def test_different_texts_are_not_mixed_silently(tmp_path):
     with pytest.raises(ScalingError, match=r"2 different texts.*abcdef123456 \(1 runs\).*--corpus abcdef123456"):
         collecting.collect(tmp_path)
     assert collecting.collect(tmp_path, corpus="fedcba654321")[0]["run"].tolist() == [other.key]
-    with pytest.raises(ScalingError, match="no run .* is on the corpus x; there are: abcdef123456, fedcba654321"):
+    with pytest.raises(ScalingError, match=r"no run .* is on the corpus x; there are: abcdef123456, fedcba654321"):
         collecting.collect(tmp_path, corpus="x")
 
 
@@ -233,3 +235,21 @@ def test_a_folder_without_runs_says_what_to_give(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ScalingError, match="sweeps run GRID --out DIR"):
             collecting.collect(folder)
+
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text()
+
+
+@pytest.mark.parametrize(("table", "columns"), [("runs.csv", RUNS), ("curves.csv", CURVES)])
+def test_the_documented_columns_are_those_of_the_tables(table, columns):
+    section = DOCUMENT.split(f"\n## {table}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section.replace("|  |", "| |").replace("| |", "|  |"), re.M)
+    assert rows == [(c.name, c.unit, c.meaning) for c in columns.values()]
+
+
+def test_the_documented_fields_are_those_of_the_records(tmp_path):
+    opened(tmp_path, RUN)
+    record = records.read_run(tmp_path, RUN.key)
+    section = DOCUMENT.split("\n## run.json\n")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)} == record.keys()

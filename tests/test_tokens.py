@@ -1,4 +1,4 @@
-"""Corpora: the same files give the same tokens, nothing leaks into validation, and batches are functions of the step."""
+"""Corpora: the same files give the same tokens, nothing leaks into validation, batches are functions of the step."""
 
 from pathlib import Path
 
@@ -7,8 +7,14 @@ import pytest
 
 from scaling.errors import ScalingError
 from sweeps.tokens import (
-    Source, Tokens, batch_offsets, check_size, load, manifest_record, validation_sequences,
-)  # fmt: skip
+    Source,
+    Tokens,
+    batch_offsets,
+    check_size,
+    load,
+    manifest_record,
+    validation_sequences,
+)
 
 
 @pytest.fixture
@@ -124,7 +130,9 @@ def test_corpora_that_cannot_be_used_say_why(folder, make, message):
 
 def test_a_corpus_too_small_for_the_runs_says_which_part_and_by_how_much(folder):
     tokens = load(folder)
-    with pytest.raises(ScalingError, match=r"training text .* has \d+ tokens, but two sequences of context = 100000 need"):
+    with pytest.raises(
+        ScalingError, match=r"training text .* has \d+ tokens, but two sequences of context = 100000 need"
+    ):
         check_size(tokens, 100_000, 1)
     with pytest.raises(ScalingError, match=r"validation text .* val_sequences = 500 .* lower val_sequences or context"):
         validation_sequences(tokens, 64, 500)
