@@ -129,6 +129,8 @@ def line(report: Report) -> str:
 
 def words(report: Report) -> str:
     """A report without its name and share: tokens per second, loss, time left."""
+    if not report.total:
+        return "done before"
     parts = [f"{_short(report.tokens)} tokens"]
     if report.rate > 0:
         parts.append(f"{_short(report.rate)}/s")

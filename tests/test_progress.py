@@ -18,6 +18,10 @@ def test_a_line_says_share_tokens_rate_loss_and_time_left() -> None:
     assert progress.line(done) == "w16-d1  100%  6M tokens  25k/s  done"
 
 
+def test_a_stack_that_was_done_before_says_so() -> None:
+    assert progress.line(replace(LOOK, state="done", tokens=0, total=0)) == "w16-d1  100%  done before"
+
+
 def test_nothing_is_promised_before_anything_is_known() -> None:
     first = replace(LOOK, tokens=0, rate=0.0, loss=None, slots=0)
     assert first.eta is None
