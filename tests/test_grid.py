@@ -41,6 +41,10 @@ def test_a_block_overrides_what_stands_above_the_blocks_also_by_another_way_of_s
     first, second = read_grid(write(text)).runs
     assert (first.lr, first.steps, first.depth) == (0.5, 10, 1)
     assert (second.lr, second.steps, second.depth) == (0.01, 100, 4)
+    (run,) = read_grid(
+        write(BASE.replace("depth = 1\nsteps = 100", "aspect = 8\ntokens = 1e5") + "depth = 3\nsteps = 7")
+    ).runs
+    assert (run.depth, run.steps) == (3, 7)
 
 
 @pytest.mark.parametrize(
