@@ -126,7 +126,7 @@ def test_a_learning_rate_that_differs_in_the_last_bit_parts_runs():
 
 
 def test_a_trunk_keeps_its_name_when_runs_are_added():
-    runs = [a_run(cooldown=4), a_run(cooldown=4, steps=30), a_run(schedule="cosine")]
+    runs = [a_run(cooldown=4, warmup=2), a_run(cooldown=4, warmup=2, steps=30), a_run(schedule="cosine", warmup=2)]
     together = build_plan(runs).trunk
     assert len(set(together.values())) == 1
     for run in runs:
