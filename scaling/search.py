@@ -120,9 +120,9 @@ def minimise(problem: Problem, u: Array) -> Ends:
         leader, group = _together(near)
         u, member = near.u[leader], group[member]
     ends = descend(problem, u, exact=True, iterations=12, tolerance=1e-14)
-    near = np.flatnonzero(ends.cost <= 1.1 * ends.cost.min())  # who lags by more is left where it is
-    last = descend(problem, ends.u[near], exact=True, iterations=100, tolerance=1e-14)
-    ends.u[near], ends.cost[near], ends.converged[near] = last.u, last.cost, last.converged
+    ahead = np.flatnonzero(ends.cost <= 1.1 * ends.cost.min())  # who lags by more is left where it is
+    last = descend(problem, ends.u[ahead], exact=True, iterations=100, tolerance=1e-14)
+    ends.u[ahead], ends.cost[ahead], ends.converged[ahead] = last.u, last.cost, last.converged
     return Ends(ends.u[member], ends.cost[member], ends.converged[member])
 
 
