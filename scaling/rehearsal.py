@@ -5,6 +5,8 @@ The errors say what this law, on these runs, would have got wrong had the foreca
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,7 +16,9 @@ from scaling.search import minimise_near
 
 Array = NDArray[np.float64]
 STEP = 1.9  # cuts stand at least this factor apart in compute
-AHEAD = 1.9  # rows this factor beyond the cut are scored
+AHEAD = 1.9 * 0.998  # rows this factor beyond the cut are scored; budgets are rounded
+MERGED = 1.02  # budgets closer than this factor are one: isoFLOP runs meet theirs only nearly
+SPAN = 3.0  # least range of compute in a rehearsed fit
 FEWEST = 8  # rows a rehearsed fit must have, and at least two more than parameters
 LEVELS = 3  # distinct values of every input in a rehearsed fit
 
@@ -38,10 +42,11 @@ def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
     columns = ["cut", "fitted", "run", "beyond", "observed", "predicted", "error"]
     problem = problem_of(fit)
     size = budget(fit, fit.table)
-    cuts = _cuts(fit, size, len(problem.free))
+    inputs = np.stack([fit.table[fit.columns[name]].to_numpy(float) for name in fit.law.inputs])
+    cuts = expanding_cuts(size, inputs, max(FEWEST, len(problem.free) + 2))
     if not cuts or not problem.free:
         return pd.DataFrame(columns=columns)
-    weights = problem.weights * np.array([size <= cut * 1.001 for cut in cuts])
+    weights = problem.weights * np.array([size <= cut for cut in cuts])
     start = np.repeat(problem.coordinates(fit.free_values[None]), len(cuts), 0)
     ends = minimise_near(problem, start, weights)
     predicted = problem.predicted(problem.natural(ends.u))
@@ -54,7 +59,7 @@ def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "cut": cut,
-                    "fitted": int((size <= cut * 1.001).sum()),
+                    "fitted": int((size <= cut).sum()),
                     "run": runs[ahead],
                     "beyond": size[ahead] / cut,
                     "observed": observed,
@@ -66,17 +71,33 @@ def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _cuts(fit: Fit, size: Array, free: int) -> list[float]:
+def expanding_cuts(size: Array, inputs: Array, fewest: int = FEWEST) -> list[float]:
+    """Budgets c such that rows up to c can be fitted and rows from 1.9 c on be scored, each 1.9 times the one before.
+
+    size (n,) is what distance is measured in, inputs (columns, n). Budgets within 2% are one.
+    """
     cuts: list[float] = []
-    for cut in np.unique(size)[::-1]:
-        inside = size <= cut * 1.001
-        if not (size >= AHEAD * cut).any() or (cuts and cuts[-1] < STEP * cut):
+    levels = np.unique(size)
+    for cut, following in pairwise(levels):
+        inside = size <= cut
+        if following < MERGED * cut or (cuts and cut < STEP * cuts[-1]) or size.max() < AHEAD * cut:
             continue
-        levels = [len(np.unique(np.round(np.log(fit.table[fit.columns[n]][inside]), 2))) for n in fit.law.inputs]
-        if inside.sum() < max(FEWEST, free + 2) or min(levels) < LEVELS:
-            break
+        if too_little(size[inside], inputs[:, inside], fewest):
+            continue
         cuts.append(float(cut))
-    return cuts[::-1]
+    return cuts
+
+
+def too_little(size: Array, inputs: Array, fewest: int = FEWEST) -> str:
+    """In words, why rows cannot carry a fit that is asked about larger ones; empty when they can."""
+    if len(size) < fewest:
+        return f"{len(size)} rows, and {fewest} are needed"
+    levels = [len(np.unique(np.round(np.log(values), 2))) for values in inputs]
+    if min(levels) < LEVELS:
+        return f"an input with {min(levels)} level{'s' * (min(levels) > 1)}, and {LEVELS} are needed"
+    if size.max() < SPAN * size.min():
+        return f"a range of {size.max() / size.min():.2g} times from the least to the largest, and {SPAN:g} are needed"
+    return ""
 
 
 def _curves(fit: Fit, left_out: Array | None) -> pd.DataFrame:

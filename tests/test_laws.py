@@ -36,6 +36,13 @@ def example_inputs(one: Law, published: str = "") -> tuple:
     return n.ravel(), d.ravel()
 
 
+def example_params(one: Law) -> dict[str, float]:
+    """The first published coefficients; for a law without, values one might fit."""
+    if one.published:
+        return dict(next(iter(one.published.values())))
+    return {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37, "k": 0.7}
+
+
 Wide = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 2.5))]
 
 
@@ -50,7 +57,7 @@ def test_published_values_are_complete_and_within_bounds(one: Law, name: str) ->
 @EVERY
 def test_parameters_that_claim_to_be_linear_are(one: Law) -> None:
     inputs = example_inputs(one)
-    params = dict(next(iter(one.published.values())))
+    params = example_params(one)
     for p in one.params:
         steps = [np.asarray(one(*inputs, **(params | {p.name: params[p.name] * k}))) for k in (1.0, 1.5, 2.0)]
         first, second = (b - a for a, b in pairwise(steps))
@@ -63,7 +70,7 @@ def test_parameters_that_claim_to_be_linear_are(one: Law) -> None:
 @EVERY
 def test_the_gradient_agrees_with_central_differences(one: Law) -> None:
     inputs = example_inputs(one)
-    params = dict(next(iter(one.published.values())))
+    params = example_params(one)
     _, columns = value_and_gradient(one, inputs, params, one.names)
     for name, column in zip(one.names, columns, strict=True):
         h = 1e-6 * (1 - params[name] if one.param(name).hi == 1 else params[name])
@@ -76,7 +83,7 @@ def test_the_gradient_agrees_with_central_differences(one: Law) -> None:
 @EVERY
 def test_equations_broadcast_over_a_batch_of_parameters(one: Law) -> None:
     inputs = example_inputs(one)
-    params = dict(next(iter(one.published.values())))
+    params = example_params(one)
     batch = {k: np.array([[v], [v * 0.9]]) for k, v in params.items()}
     if "lam" in batch:
         batch["lam"] = np.array([[0.999], [0.99]])

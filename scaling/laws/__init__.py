@@ -6,10 +6,11 @@ from scaling.errors import ScalingError, nearest
 from scaling.law import Law
 from scaling.laws.henighan2020 import power
 from scaling.laws.hoffmann2022 import chinchilla
+from scaling.laws.joined import skaling
 from scaling.laws.kaplan2020 import kaplan
 from scaling.laws.tissue2024 import tissue
 
-LAWS: dict[str, Law] = {law.name: law for law in (chinchilla, kaplan, power, tissue)}
+LAWS: dict[str, Law] = {law.name: law for law in (chinchilla, kaplan, power, skaling, tissue)}
 
 
 def find_law(law: str | Law) -> Law:
