@@ -68,8 +68,8 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     gradient=_gradient,
     starts=_starts,
     units="N: parameters, counted the same way in every row; D: tokens; loss: nats/token",
-    notes="Free k is poorly determined and forecasts worse than k = 1 unless a prior holds it; --tie k=beta is Kaplan's "
-    "joint law with a floor.",
+    notes="A free k is poorly determined, and forecasts worse than k = 1 unless a prior holds it; with k tied to beta "
+    "this is Kaplan's joint law and a floor.",
 )
 def skaling(N: Any, D: Any, *, E: Floor, A: Amplitude, B: Amplitude, alpha: Exponent, beta: Exponent, k: Joint) -> Any:
     """L(N, D) = E + ((A / N^alpha)^(1/k) + (B / D^beta)^(1/k))^k"""
