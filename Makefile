@@ -19,7 +19,7 @@ demo: $(VENV)/.sweeps  ## train a small sweep and forecast its largest runs, int
 	$(BIN)/sweeps run demo --out $(OUT) --seed-offset $(SEED)
 	$(BIN)/sweeps collect $(OUT) -o $(OUT)
 	$(BIN)/scaling holdout chinchilla $(OUT)/runs.csv --hold 'group == "held_out"' \
-		--curves $(OUT)/curves.csv --curve-law tissue -o $(OUT)
+		--curves $(OUT)/curves.csv --curve-where 'step >= 100' --curve-law tissue -o $(OUT)
 
 test: $(VENV)/.dev  ## all tests
 	$(BIN)/python -m pytest

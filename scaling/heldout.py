@@ -25,11 +25,13 @@ class HeldOut:
     outcome  for runs: the forecast's columns and run, observed, error (predicted / observed - 1), inside (the
     interval);
              for a curve: step, lr, loss, lo, hi, observed, error, inside
+    band     for a curve, its forecast after every step of its schedule: step, lr, loss, lo, hi
     """
 
     draws: Draws
     outcome: pd.DataFrame
     notes: tuple[str, ...]
+    band: pd.DataFrame | None = None
 
 
 def hold_out(
@@ -92,9 +94,10 @@ def hold_out_curve(
     draws = bootstrap(fit(law, rest, **options), seed=seed)
     schedule = curves.attrs["schedules"].lr[run]
     steps = held["step"].to_numpy().astype(int)
-    band = forecast(draws, schedule=schedule, level=level).iloc[steps].reset_index(drop=True)
-    band.insert(1, "lr", schedule[steps])
-    return HeldOut(draws, _scored(band, held["loss"].to_numpy(float)), draws.notes)
+    band = forecast(draws, schedule=schedule, level=level)
+    band.insert(1, "lr", schedule)
+    outcome = _scored(band.iloc[steps].reset_index(drop=True), held["loss"].to_numpy(float))
+    return HeldOut(draws, outcome, draws.notes, band)
 
 
 def _scored(outcome: pd.DataFrame, observed: Any) -> pd.DataFrame:

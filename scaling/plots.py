@@ -166,10 +166,11 @@ def plot_curve(ax: Axes, below: Axes, held: HeldOut, *, fitted: bool = True) -> 
             )
             lr = table.attrs["schedules"].lr[str(run)]
             below.plot(np.arange(len(lr)), lr, color="0.72", lw=0.8)
-    ax.fill_between(out["step"], out["lo"], out["hi"], color=BAND, alpha=0.3, lw=0, zorder=2, label="90% forecast")
-    ax.plot(out["step"], out["loss"], color=LAW, zorder=3, label=f"{held.draws.fit.law.name}, forecast")
-    ax.plot(out["step"], out["observed"], ".", ms=4, color=HELD, zorder=4, label="held-out curve")
-    below.plot(out["step"], out["lr"], color=HELD, lw=1.2)
+    band = out if held.band is None else held.band[held.band["step"] >= out["step"].min()]
+    ax.fill_between(band["step"], band["lo"], band["hi"], color=BAND, alpha=0.3, lw=0, zorder=2, label="90% forecast")
+    ax.plot(band["step"], band["loss"], color=LAW, zorder=3, label=f"{held.draws.fit.law.name}, forecast")
+    ax.plot(out["step"], out["observed"], ".", ms=5, color=HELD, zorder=4, label="held-out curve")
+    below.plot(band["step"], band["lr"], color=HELD, lw=1.2)
     _curve_axes(ax, below, pd.concat([out["observed"], out["lo"], out["hi"]]))
     return ax
 
@@ -227,13 +228,17 @@ def save(figure: Figure, path: str) -> None:
 def _tex(fit: Fit) -> str:
     p = fit.params
     if fit.law.name == "chinchilla":
-        return rf"L = {p['E']:.3g} + {_sci(p['A'])}\, N^{{-{p['alpha']:.3f}}} + {_sci(p['B'])}\, D^{{-{p['beta']:.3f}}}"
+        return (
+            rf"L = {_sci(p['E'])} + {_sci(p['A'])}\, N^{{-{p['alpha']:.3f}}} + {_sci(p['B'])}\, D^{{-{p['beta']:.3f}}}"
+        )
     if fit.law.name == "power":
-        return rf"L = {p['L_inf']:.3g} + ({_sci(p['x0'])} / {fit.columns['x']})^{{{p['alpha']:.3f}}}"
+        return rf"L = {_sci(p['L_inf'])} + ({_sci(p['x0'])} / {fit.columns['x']})^{{{p['alpha']:.3f}}}"
     return ""
 
 
 def _sci(value: float) -> str:
+    if value < 1e-9:
+        return "0"
     if 1e-2 <= value < 1e4:
         return f"{value:.4g}"
     mantissa, power = f"{value:.2e}".split("e")

