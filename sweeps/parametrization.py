@@ -6,8 +6,8 @@ rate that does not change with width. Head: initial weights 0, such a learning r
 Heads have a fixed head_dim and QK-norm, so attention logits keep 1 / sqrt(head_dim) at every width. Depth has its place
 here and no rule yet.
 
-muP leaves each group one constant. Ours multiply the learning rates of embedding, head and gains: the best of eleven
-settings tried at widths 16 and 32 on 5e5 tokens of Python source (1.95 and 1.78 nats/byte, against 2.00 and 1.83 with
+muP leaves each group one constant. The defaults of embedding_lr, head_lr and gain_lr are the best of eleven settings
+tried at widths 16 and 32 on 5e5 tokens of Python source (1.95 and 1.78 nats/byte, against 2.00 and 1.83 with
 all three at 1). They let small models leave their first plateau sooner.
 """
 
@@ -17,8 +17,6 @@ import math
 from dataclasses import dataclass
 
 from sweeps.runs import Run
-
-EMBEDDING_LR, HEAD_LR, GAIN_LR = 10.0, 8.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,13 @@ def groups(run: Run) -> dict[str, Group]:
     m = run.width / run.base_width
     hidden = round(run.mlp_ratio * run.width)
     return {
-        "embedding": Group(1.0, EMBEDDING_LR, False),
+        "embedding": Group(1.0, run.embedding_lr, False),
         "attention_in": Group(1 / math.sqrt(run.width), 1 / m, True),
         "attention_out": Group(1 / math.sqrt(run.width), 1 / m, True),
         "mlp_in": Group(1 / math.sqrt(run.width), 1 / m, True),
         "mlp_out": Group(1 / math.sqrt(hidden), 1 / m, True),
-        "norm": Group(0.0, GAIN_LR, False),
-        "head": Group(0.0, HEAD_LR, False),
+        "norm": Group(0.0, run.gain_lr, False),
+        "head": Group(0.0, run.head_lr, False),
     }
 
 

@@ -46,13 +46,25 @@ def open_run(
     """Make the folder of `run` with its run.json and an empty curve, if they are not there; never changes a run.json.
 
     flops, flops_marginal  training FLOP of the run alone, and with shared steps split among the runs that share them
+
+    Raises RecordError where the run.json there was derived otherwise: by a version of this program that trains the
+    same settings in another way.
     """
     folder = Path(out) / run.key
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    derived = _record(run)
     if not (folder / "run.json").exists():
-        record = _record(run) | {"stack": stack, "trunk": trunk, "flops": flops, "flops_marginal": flops_marginal}
+        record = derived | {"stack": stack, "trunk": trunk, "flops": flops, "flops_marginal": flops_marginal}
         _write_json(folder / "run.json", record | _provenance())
+    else:
+        there = read_run(out, run.key)
+        for name in ("schema_version", "schedule", "parametrization", "parameters_by_group"):
+            if there.get(name) != json.loads(json.dumps(derived[name])):
+                raise RecordError(
+                    f"{folder / 'run.json'} was written by another version of this program, whose {name} differs: its "
+                    f"losses do not compare with new ones. Give another folder with --out"
+                )
     path = folder / "curve.csv"
     if not path.exists():
         with writing(path):

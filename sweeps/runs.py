@@ -64,6 +64,9 @@ class Run(BaseModel):
     weight_decay: float = Field(0.1, ge=0)
     clip: float = Field(1.0, gt=0)
     base_width: int = Field(64, gt=0)  # width at which the muP factors are 1
+    embedding_lr: float = Field(10.0, gt=0)  # learning rate of the embedding, in multiples of lr (see parametrization)
+    head_lr: float = Field(8.0, gt=0)
+    gain_lr: float = Field(2.0, gt=0)
 
     group: str = ""
 
@@ -128,6 +131,7 @@ class Run(BaseModel):
 SHAPE = (
     "width", "depth", "head_dim", "mlp_ratio", "vocab", "context", "batch", "objective", "dtype", "corpus",
     "val_sequences", "evals_per_octave", "log_every", "base_width",
+    "embedding_lr", "head_lr", "gain_lr",
 )  # fmt: skip
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")

@@ -73,6 +73,16 @@ def test_run_json_is_never_changed(tmp_path):
     assert path.read_text() == before
 
 
+def test_a_run_trained_by_other_rules_is_not_continued(tmp_path):
+    opened(tmp_path, RUN)
+    path = tmp_path / RUN.key / "run.json"
+    record = json.loads(path.read_text())
+    record["parametrization"]["groups"]["head"]["lr_factor"] = 1.0
+    path.write_text(json.dumps(record))
+    with pytest.raises(ScalingError, match=r"parametrization differs.*another folder with --out"):
+        opened(tmp_path, RUN)
+
+
 def test_a_curve_reads_back_exactly_and_missing_is_empty(tmp_path):
     opened(tmp_path, RUN)
     written = [
