@@ -203,14 +203,20 @@ def law_inputs(fit: Fit, given: Mapping[str, Any]) -> tuple[Any, ...]:
     wanted = [fit.columns[name] for name in fit.law.inputs]
     if set(given) != set(wanted):
         raise ScalingError(f"{fit.law.name} was fitted on {', '.join(wanted)}; got {', '.join(given) or 'nothing'}")
-    arrays = [np.asarray(given[name], dtype=float) for name in wanted]
-    for name, values in zip(wanted, arrays, strict=True):
+    return tuple(positive_arrays({name: given[name] for name in wanted}).values())
+
+
+def positive_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
+    """The named values as arrays of one shape; raises ScalingError unless they are positive, finite and broadcast."""
+    arrays = {name: np.asarray(values, dtype=float) for name, values in given.items()}
+    for name, values in arrays.items():
         if not (np.isfinite(values) & (values > 0)).all():
             raise ScalingError(f"{name} must be positive and finite, got {values}")
     try:
-        return tuple(np.broadcast_arrays(*arrays))
+        return dict(zip(arrays, np.broadcast_arrays(*arrays.values()), strict=True))
     except ValueError:
-        raise ScalingError(f"{', '.join(wanted)} have lengths that do not match: {[a.shape for a in arrays]}") from None
+        shapes = [values.shape for values in arrays.values()]
+        raise ScalingError(f"{', '.join(arrays)} have lengths that do not match: {shapes}") from None
 
 
 def _checked_schedule(schedule: Any) -> Array:
@@ -270,7 +276,8 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
     kept, dropped = usable(table, {"step": "step", "loss": "loss"}, law.name, positive=("loss",))
     fractional = kept["step"] != np.floor(kept["step"])
     if fractional.any():
-        raise TableError(f"steps must be whole numbers of updates, found {kept['step'][fractional].iloc[0]:g}")
+        kept["step"] = np.floor(kept["step"])
+        notes.append(f"{int(fractional.sum())} steps that were no whole numbers of updates were rounded down")
     notes += assumptions(kept)
     return kept, dropped
 

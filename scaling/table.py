@@ -59,6 +59,10 @@ def read_table(source: Source, *, map: Mapping[str, str] | None = None, where: s
         if name not in table and all(o in table for o in others):
             table[name] = rule(*(table[o] for o in others))
             table.attrs["notes"] += (f"{name} derived from {' and '.join(others)} by C = 6 N D",)
+    if "run" not in table:
+        table["run"] = [f"row {i}" for i in table.index]
+        table.attrs["made"] = ("run",)
+        table.attrs["notes"] += ("no column run: each row is taken as a run of its own",)
     return table
 
 
@@ -110,7 +114,8 @@ def _status(table: pd.DataFrame, at: Any) -> str:
 
 
 def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: list[str], law: str) -> str:
-    has = ", ".join(map(str, table.columns[:20])) + (", ..." if len(table.columns) > 20 else "")
+    there = [str(c) for c in table.columns if c not in table.attrs.get("made", ())]
+    has = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
     reads = ", ".join(columns.values())
     fixes = " ".join(f"--map {name}=COLUMN" for name in missing)
     source = table.attrs.get("source", "the table")

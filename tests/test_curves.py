@@ -110,6 +110,13 @@ def test_bad_rows_of_curves_are_listed() -> None:
     assert "'oops'" in found.dropped["reason"][0]
 
 
+def test_steps_that_are_means_of_bins_are_rounded_down_and_said() -> None:
+    table = curves(every=10).assign(step=lambda t: t["step"] + 4.5)
+    found = scaling.fit("tissue", scaling.read_curves(table, schedules=SCHEDULES))
+    assert (found.table["step"] % 10 == 4).all()
+    assert any("rounded down" in note for note in found.notes)
+
+
 def test_a_schedule_shorter_than_its_curve_is_refused() -> None:
     with pytest.raises(scaling.TableError, match="needs at least 1991"):
         scaling.read_curves(curves(), schedules={"wsd": SCHEDULES["wsd"][:100]})

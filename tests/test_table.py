@@ -29,6 +29,11 @@ def test_well_known_names_are_recognised_and_said() -> None:
     assert any("C derived from N and D" in note for note in table.attrs["notes"])
 
 
+def test_rows_without_a_name_are_runs_of_their_own() -> None:
+    table = scaling.read_table(csv("N,D,loss\n1e7,1e9,3\n1e7,1e9,3\n"))
+    assert table["run"].tolist() == ["row 0", "row 1"]
+
+
 def test_mapped_names_win_and_unknown_ones_are_refused() -> None:
     table = scaling.read_table(csv("params,N,tokens,loss\n5,1e7,1e9,3\n"), map={"N": "params"})
     assert table["N"].tolist() == [5.0]
