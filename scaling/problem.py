@@ -7,7 +7,7 @@ logarithm, those bounded on both sides by their logit, so no search step can lea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +21,21 @@ Array = NDArray[np.float64]
 LIMIT = 300.0  # |u| beyond this is a bound for every purpose: exp(300) is 1e130
 
 
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of a positive parameter before the data: its logarithm is normal about ln `centre`.
+
+    It counts as a measurement: half the square of its distance in standard deviations adds to the objective.
+    """
+
+    centre: float
+    sd: float
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """`fixed` holds parameters at a value, `tied` makes one equal another, `weights` multiply the rows' costs."""
+    """`fixed` holds parameters at a value, `tied` makes one equal another, `weights` multiply the rows' costs, `priors`
+    add to them."""
 
     law: Law
     inputs: tuple[Any, ...]
@@ -32,6 +44,7 @@ class Problem:
     objective: Objective
     fixed: Mapping[str, float]
     tied: Mapping[str, str]
+    priors: Mapping[str, Prior] = field(default_factory=dict)
 
     @cached_property
     def free(self) -> tuple[str, ...]:
@@ -109,7 +122,27 @@ class Problem:
             r = np.where(f > 0, np.log(f / self.loss), np.nan) if self.objective.space == "log" else f - self.loss
         return r, jac
 
-    def cost(self, r: Array, weights: Array | None = None) -> Array:
-        """Objective (B,) of residuals (B, n); infinite where a residual is not finite."""
+    def penalty(self, u: Array) -> tuple[Array, Array, Array]:
+        """The priors' share of the objective (B,), and its first and second derivatives by each coordinate (B, k).
+
+        The second derivative leaves out the curvature of the logarithm in coordinates bounded on both sides.
+        """
+        value, slope, bend = np.zeros(len(u)), np.zeros_like(u), np.zeros_like(u)
+        if not self.priors:
+            return value, slope, bend
+        theta = self.natural(u)
+        by_u = self._slope(u, theta) / np.maximum(theta, 1e-300)
+        for name, prior in self.priors.items():
+            i = self.free.index(name)
+            away = np.log(np.maximum(theta[:, i], 1e-300) / prior.centre) / prior.sd
+            value += 0.5 * away**2
+            slope[:, i] = away * by_u[:, i] / prior.sd
+            bend[:, i] = (by_u[:, i] / prior.sd) ** 2
+        return value, slope, bend
+
+    def cost(self, r: Array, weights: Array | None = None, u: Array | None = None) -> Array:
+        """Objective (B,) of residuals (B, n), with the priors at u (B, k); infinite where a residual is not finite."""
         total = (self.objective.rho(r) * (self.weights if weights is None else weights)).sum(-1)
+        if self.priors and u is not None:
+            total = total + self.penalty(u)[0]
         return np.where(np.isfinite(total), total, np.inf)

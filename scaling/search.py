@@ -50,7 +50,7 @@ def descend(
     everywhere = (len(u), len(problem.loss))
     weights = np.broadcast_to(problem.weights if weights is None else weights, everywhere)
     shift = np.broadcast_to(0.0 if shift is None else shift, everywhere)
-    cost = problem.cost(problem.residuals(u) - shift, weights)
+    cost = problem.cost(problem.residuals(u) - shift, weights, u)
     damping = np.full(len(u), 1e-3)
     converged = np.zeros(len(u), bool)
     active = np.flatnonzero(np.isfinite(cost))
@@ -66,7 +66,7 @@ def descend(
         step = -np.einsum("bij,bj->bi", vectors, along / (curvature + damping[active, None])) / scale
         step *= np.minimum(1, 3.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-300))
         trial = np.clip(u[active] + step, -LIMIT, LIMIT)
-        new = problem.cost(problem.residuals(trial) - away, w)
+        new = problem.cost(problem.residuals(trial) - away, w, trial)
         better = new < cost[active]
         gain, taken = active[better], trial[better]
         u[gain], cost[gain] = taken, new[better]
@@ -87,11 +87,14 @@ def _quadratic(problem: Problem, u: Array, weights: Array, shift: Array, exact: 
     slope = weights * objective.slope(r)
     gradient = np.matmul(jac, slope[:, :, None])[..., 0]
     major = np.matmul(jac * (weights * objective.reweight(r))[:, None], jac.transpose(0, 2, 1))
+    _, by_prior, bend = problem.penalty(u)
+    held = bend[:, :, None] * np.eye(bend.shape[1])
+    gradient, major = gradient + by_prior, major + held
     scale = np.sqrt(np.einsum("bii->bi", major)) + 1e-150
     hessian = major
     if exact:
         hessian = np.matmul(jac * (weights * objective.curvature(r))[:, None], jac.transpose(0, 2, 1))
-        hessian = hessian + law_curvature(problem, u, slope)
+        hessian = hessian + law_curvature(problem, u, slope) + held
     hessian = hessian / (scale[:, :, None] * scale[:, None, :])
     return np.nan_to_num(gradient / scale), np.nan_to_num(hessian), scale
 
@@ -162,7 +165,7 @@ def starts(problem: Problem, count: int, seed: int) -> Array:
     """Coordinates (count, k) of the most promising candidates that stand apart, from the data's own scales."""
     candidates = _declared(problem) if problem.law.starts is not None else _projected(problem, seed)
     candidates = candidates[np.isfinite(candidates).all(1)]
-    cost = problem.cost(problem.residuals(candidates))
+    cost = problem.cost(problem.residuals(candidates), u=candidates)
     order = np.argsort(cost, kind="stable")
     order = order[np.isfinite(cost[order])]
     if not len(order):
