@@ -18,7 +18,8 @@ from scaling.law import Law
 from scaling.laws import find_law
 from scaling.objective import Objective, find_objective, objective_name
 from scaling.problem import Problem
-from scaling.search import AGREE, minimise, starts as find_starts
+from scaling.solution import solve
+from scaling.standing import standing
 from scaling.table import usable
 from scaling.trajectory import Trajectory, whole
 
@@ -29,7 +30,10 @@ Array = NDArray[np.float64]
 class Fit:
     """A law fitted to a table. `value` is the minimised objective, summed over the rows of `table`.
 
-    columns  what the law reads -> column of the table, "loss" included
+    columns        what the law reads -> column of the table, "loss" included
+    at_bound       linear parameters that the data put at their bound 0
+    gradient_norm  largest cosine between residuals and a parameter's column: 0 at an optimum, rounding aside
+    condition      ratio of largest to least curvature, each parameter in its own scale
     dropped  rows left out, with reasons; problems: words, empty when the fit is good; notes: what was assumed
     """
 
@@ -47,6 +51,9 @@ class Fit:
     started: int
     agreed: int
     log_se: Mapping[str, float]
+    at_bound: tuple[str, ...]
+    gradient_norm: float
+    condition: float
 
     @property
     def ok(self) -> bool:
@@ -85,6 +92,7 @@ class Fit:
         rows = []
         for p in self.law.params:
             how = "fixed" if p.name in self.fixed else f"= {self.tied[p.name]}" if p.name in self.tied else "fitted"
+            how = "at bound" if p.name in self.at_bound else how
             value = self.params[p.name]
             slope = value if np.isinf(p.hi) else (value - p.lo) * (p.hi - value) / (p.hi - p.lo)
             rows.append((p.name, value, self.log_se.get(p.name, np.nan) * slope, p.unit, how))
@@ -146,24 +154,23 @@ def fit(
             f"{len(kept)} of {len(kept) + len(dropped)} rows can be used" + (f" (dropped {why})" if why else "")
         )
     if not problem.free:
-        theta, ends_u, started, agreed = np.empty(0), None, 0, 0
+        theta, started, agreed = np.empty(0), 0, 0
+        at_bound: tuple[str, ...] = ()
         value = float(problem.cost(problem.residuals(np.empty((1, 0))))[0])
         problems: list[str] = []
-        log_se: dict[str, float] = {}
+        stand = standing(problem, theta)
     else:
-        u0 = find_starts(problem, starts, seed)
-        ends = minimise(problem, u0) if len(u0) else None
-        if ends is None or not np.isfinite(ends.cost).any():
+        found = solve(problem, starts, seed)
+        if found is None:
             raise FitError(
                 f"{law.name}: no start gave a finite loss on these {len(kept)} rows; check the units of "
                 f"{', '.join(columns.values())}"
             )
-        best = int(np.argmin(ends.cost))
-        ends_u, value = ends.u[best], float(ends.cost[best])
-        theta = problem.natural(ends_u[None])[0]
-        started, agreed = len(ends.cost), int((ends.cost <= value * (1 + AGREE) + 1e-15).sum())
-        problems = certificate.diagnose(problem, ends_u, ends, kept, columns)
-        log_se = certificate.log_errors(problem, ends_u)[0]
+        value, started, agreed, at_bound = found.value, len(found.ends.cost), found.agreed, found.collapsed
+        solved = found.problem.parameters(found.problem.natural(found.u[None]))
+        theta = np.array([solved[name][0, 0] for name in problem.free])
+        stand = standing(found.problem, found.u)
+        problems = certificate.diagnose(problem, found, stand, kept, columns)
     if len(kept) and law.kind == "points" and "run" in kept and kept["run"].duplicated().any():
         notes.append(
             f"{int(kept['run'].duplicated(keep=False).sum())} rows share a run with others; they are resampled together"
@@ -183,7 +190,10 @@ def fit(
         notes=tuple(dict.fromkeys(notes)),
         started=started,
         agreed=agreed,
-        log_se=MappingProxyType(log_se),
+        log_se=MappingProxyType(dict(stand.log_se)),
+        at_bound=at_bound,
+        gradient_norm=stand.gradient,
+        condition=stand.condition,
     )
 
 

@@ -15,6 +15,7 @@ from scaling.errors import ScalingError
 from scaling.fitting import Fit, problem_of
 from scaling.rehearsal import rehearse
 from scaling.search import minimise_near
+from scaling.solution import off_bounds
 
 Array = NDArray[np.float64]
 FEW = 12  # with fewer clusters resampling drops whole sizes from the design; the wild bootstrap keeps it
@@ -132,7 +133,7 @@ def _refits(fit: Fit, weights: Array | None, shift: Array | None) -> Array:
     problem = problem_of(fit)
     given = weights if weights is not None else shift
     assert given is not None
-    start = problem.coordinates(fit.free_values[None])
+    start = off_bounds(problem, fit.free_values)[None]  # a term at 0 may be wanted by a resample
     size = max(1, BATCH // (given.shape[1] * max(len(problem.free), 1)))
     found: list[Array] = []
     try:

@@ -46,6 +46,9 @@ def to_json(fit: Fit, indent: int | None = None) -> str:
         "started": fit.started,
         "agreed": fit.agreed,
         "log_se": dict(fit.log_se),
+        "at_bound": list(fit.at_bound),
+        "gradient_norm": fit.gradient_norm,
+        "condition": _plain(fit.condition),
         "table": {str(c): [_plain(v) for v in fit.table[c]] for c in fit.table.columns},
         "index": [_plain(i) for i in fit.table.index],
     }
@@ -92,6 +95,9 @@ def from_json(text: str) -> Fit:
             started=int(record["started"]),
             agreed=int(record["agreed"]),
             log_se=MappingProxyType(dict(record["log_se"])),
+            at_bound=tuple(record["at_bound"]),
+            gradient_norm=float(record["gradient_norm"]),
+            condition=math.inf if record["condition"] is None else float(record["condition"]),
         )
     except json.JSONDecodeError as error:
         raise ScalingError(
