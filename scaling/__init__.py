@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scaling import laws
 from scaling.allocation import optimum
+from scaling.comparison import Comparison, compare
 from scaling.curves import read_curves
 from scaling.errors import FitError, ScalingError, TableError
 from scaling.fitting import Fit, fit
@@ -14,12 +15,15 @@ from scaling.intervals import Draws, bootstrap
 from scaling.law import Exponent, Floor, Law, Param, Scale, Size, law
 from scaling.objective import Objective
 from scaling.persistence import from_json, read_fit, to_json
+from scaling.profiles import Profile, profile
 from scaling.rehearsal import rehearse
+from scaling.stacking import Stack, stack
 from scaling.table import read_table
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "Draws",
     "Exponent",
     "Fit",
@@ -28,11 +32,14 @@ __all__ = [
     "Law",
     "Objective",
     "Param",
+    "Profile",
     "Scale",
     "ScalingError",
     "Size",
+    "Stack",
     "TableError",
     "bootstrap",
+    "compare",
     "fit",
     "forecast",
     "from_json",
@@ -41,10 +48,12 @@ __all__ = [
     "law",
     "laws",
     "optimum",
+    "profile",
     "read_curves",
     "read_fit",
     "read_table",
     "rehearse",
+    "stack",
     "to_json",
     "to_lmfit",
 ]

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.bands import half_width
 from scaling.errors import ScalingError
 from scaling.fitting import Fit
-from scaling.forecasting import _z, interval
+from scaling.forecasting import interval
 from scaling.intervals import Draws, bootstrap
 from scaling.rehearsal import budget
 
@@ -27,7 +28,7 @@ def optimum(draws: Draws | Fit, *, C: Any, level: float = 0.9) -> pd.DataFrame:
     """
     if isinstance(draws, Fit):
         draws = bootstrap(draws)
-    fit, z = draws.fit, _z(level)
+    fit, z = draws.fit, half_width(level)
     if [fit.columns.get(n) for n in fit.law.inputs] != ["N", "D"]:
         raise ScalingError(
             f"optimum needs a law of N and D, such as chinchilla; {fit.law.name} reads {', '.join(fit.law.inputs)}"

@@ -1,8 +1,9 @@
-"""The command `scaling`: laws, fit, forecast, optimum, holdout, plot. Results on stdout, everything else on stderr."""
+"""The command `scaling`: laws, fit, compare, forecast, optimum, holdout, plot. Results on stdout, all else stderr."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from scaling.errors import ScalingError
 
 EXAMPLES = """examples:
   scaling laws chinchilla
+  scaling fit runs.csv
+  scaling forecast runs.csv --at N=7e10,D=1.4e12
   scaling fit chinchilla runs.csv -o fit.json
   scaling fit chinchilla theirs.csv --map N=params,D=tokens,loss=final_loss --where 'status == "finished"'
   scaling fit power runs.csv --x C --fix L_inf=0
@@ -28,7 +31,16 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it worked, 1 for a mistake said in one line, 2 for wrong usage."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, extra = parser.parse_known_args(argv)
+    if len(extra) == 1 and not extra[0].startswith("-") and getattr(args, "law", "") is None:
+        args.law, args.table, extra = (
+            args.table,
+            extra[0],
+            [],
+        )  # `fit LAW --option x TABLE`: the law looked like a table
+    if extra:
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
     try:
         args.run(args)
         sys.stdout.flush()
@@ -72,9 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     laws.add_argument("--json", action="store_true", help="print JSON")
 
     fit = command(
-        "fit", _fit, "fit a law to a table of runs or of curves", "scaling fit chinchilla runs.csv -o fit.json"
+        "fit",
+        _fit,
+        "fit a law to a table of runs or of curves; without LAW, rank the laws by rehearsal and fit the best",
+        "scaling fit chinchilla runs.csv -o fit.json",
     )
-    fit.add_argument("law", metavar="LAW", help="a law by name (see `scaling laws`)")
+    fit.add_argument("law", nargs="?", metavar="LAW", help="a law by name (see `scaling laws`); all that apply without")
     fit.add_argument("table", metavar="TABLE", help="a CSV file, or - for stdin")
     _reading(fit)
     _fitting(fit)
@@ -82,13 +97,30 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("-o", "--output", metavar="FILE", help="write that JSON to a file and print the report")
     fit.add_argument("--strict", action="store_true", help="exit with 1 when the fit has a problem")
 
+    ranked = command(
+        "compare",
+        _compare,
+        "rank laws by how well they would have forecast the table's own larger runs",
+        "scaling compare runs.csv",
+    )
+    ranked.add_argument("table", metavar="TABLE", help="a CSV file of runs, or - for stdin")
+    ranked.add_argument("--laws", metavar="LAW,..", help="only these laws (default: all that read the table)")
+    ranked.add_argument("--x", metavar="COL", help="the column of laws of one variable: C, N or D")
+    _reading(ranked)
+    ranked.add_argument("--level", type=float, default=0.9, help="chance that an interval should cover (default 0.9)")
+    ranked.add_argument("--resamples", type=int, default=60, help="bootstrap resamples at each cut (default 60)")
+    ranked.add_argument("--seed", type=int, default=0, help="seed of starts and resampling (default 0)")
+    ranked.add_argument("--json", action="store_true", help="print JSON")
+
     forecast = command(
         "forecast",
         _forecast,
-        "loss where nobody has trained, with an interval",
-        "scaling forecast fit.json --at N=7e10,D=1.4e12",
+        "loss where nobody has trained, with an interval: from a table of runs, or by one fitted law",
+        "scaling forecast runs.csv --at N=7e10,D=1.4e12",
     )
-    _uncertain(forecast)
+    _uncertain(forecast, table=True)
+    forecast.add_argument("--cautious", action="store_true", help="from a table: intervals a fifth wider")
+    _reading(forecast)
     forecast.add_argument("--at", action="append", type=_pairs, metavar="N=..,D=..", help="one point; may be repeated")
     forecast.add_argument(
         "--schedule",
@@ -163,8 +195,12 @@ def _fitting(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, default=0, help="seed of starts and resampling (default 0)")
 
 
-def _uncertain(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("fit", metavar="FIT.json", help="a fit written by `scaling fit`, or - for stdin")
+def _uncertain(sub: argparse.ArgumentParser, table: bool = False) -> None:
+    sub.add_argument(
+        "fit",
+        metavar="TABLE|FIT.json" if table else "FIT.json",
+        help=("a CSV file of runs, or " if table else "") + "a fit written by `scaling fit`, or - for stdin",
+    )
     sub.add_argument("--level", type=float, default=0.9, help="chance that an interval should cover (default 0.9)")
     sub.add_argument("--resamples", type=int, default=None, help="bootstrap resamples (default 1000; 200 for curves)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the resampling (default 0)")
@@ -219,6 +255,8 @@ def _read(args: argparse.Namespace, law: Any) -> Any:
     from scaling.table import read_table
 
     source = sys.stdin if args.table == "-" else args.table
+    if law is None:
+        return read_table(source, map=args.map | ({"loss": args.loss} if args.loss else {}), where=args.where)
     if law.kind == "curves":
         return read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where)
     if args.warmup is not None:
@@ -247,6 +285,9 @@ def _fit(args: argparse.Namespace) -> None:
     from scaling.fitting import fit
     from scaling.persistence import to_json
 
+    if args.law is None:
+        _fit_all(args)
+        return
     law = _law_of(args)
     result = fit(law, _read(args, law), seed=args.seed, **_options(args))
     if args.output:
@@ -254,6 +295,40 @@ def _fit(args: argparse.Namespace) -> None:
     print(to_json(result) if args.json else result.report())
     if args.strict and not result.ok:
         raise ScalingError(f"--strict: the fit has {len(result.problems)} problems, the first: {result.problems[0]}")
+
+
+def _fit_all(args: argparse.Namespace) -> None:
+    """`scaling fit TABLE`: the ranking first, then the law that forecast best; --json and -o give that law's fit."""
+    from scaling.comparison import compare
+    from scaling.laws import LAWS
+    from scaling.persistence import to_json
+
+    if args.table in LAWS and not Path(args.table).exists():
+        raise ScalingError(f"say what to fit {args.table} to: scaling fit {args.table} TABLE")
+    if args.fix or args.tie:
+        raise ScalingError("--fix and --tie hold parameters of one law: scaling fit LAW TABLE --fix ...")
+    named = {name: value for name, value in _options(args).items() if name not in ("x", "fix", "tie")}
+    compared = compare(None, _read(args, None), x=args.x, seed=args.seed, **named)
+    best = compared.fits[next(name for name in compared.ranking.index if name in compared.fits)]
+    if args.output:
+        Path(args.output).write_text(to_json(best) + "\n", encoding="utf-8")
+    print(compared.report() + "\n", file=sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print(to_json(best))
+    else:
+        print(
+            "\n".join([best.report(), "", "the others", *(f"  {f}" for f in compared.fits.values() if f is not best)])
+        )
+    if args.strict and not best.ok:
+        raise ScalingError(f"--strict: {best.law.name} has {len(best.problems)} problems, first: {best.problems[0]}")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from scaling.comparison import compare
+
+    laws = args.laws.split(",") if args.laws else None
+    compared = compare(laws, _read(args, None), x=args.x, level=args.level, resamples=args.resamples, seed=args.seed)
+    print(compared.to_json() if args.json else compared.report())
 
 
 def _draws(args: argparse.Namespace) -> Any:
@@ -264,7 +339,46 @@ def _draws(args: argparse.Namespace) -> Any:
     return bootstrap(fit, args.resamples, seed=args.seed)
 
 
+def _is_fit(args: argparse.Namespace) -> bool:
+    """Whether the positional is a fit's JSON and not a table: by its ending, else by its first character."""
+    path = Path(args.fit)
+    if args.fit == "-":
+        text = sys.stdin.read()
+        sys.stdin = io.StringIO(text)
+        return text.lstrip()[:1] in ("{", "[")
+    if path.suffix == ".json" or not path.is_file():
+        return path.suffix == ".json"
+    with path.open("rb") as file:
+        return file.read(64).lstrip()[:1] in (b"{", b"[")
+
+
+def _forecast_table(args: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from scaling.forecasting import forecast
+    from scaling.report import stacked_text
+    from scaling.stacking import RESAMPLES, stack
+
+    if not args.at or args.schedule:
+        raise ScalingError("say where: --at N=..,D=.. (a forecast from a table is one of N and D)")
+    args.table = args.fit
+    stacked = stack(_read(args, None), resamples=args.resamples or RESAMPLES, seed=args.seed)
+    names = sorted({name for at in args.at for name in at})
+    if any(set(at) != set(names) for at in args.at):
+        raise ScalingError("every --at must name N and D")
+    points = {name: [at[name] for at in args.at] for name in names}
+    frame = forecast(stacked, level=args.level, cautious=args.cautious, **points)
+    text, said = stacked_text(stacked, frame, args.level), frame.attrs["said"]
+    _print_frame(args, pd.DataFrame(frame), text)
+    _said([*stacked.notes, *said], args)
+
+
 def _forecast(args: argparse.Namespace) -> None:
+    if not _is_fit(args):
+        _forecast_table(args)
+        return
+    if args.map or args.where or args.loss or args.cautious:
+        raise ScalingError("--map, --where, --loss and --cautious are for a forecast from a table; this is a fit")
     import pandas as pd
 
     from scaling.forecasting import forecast, range_warnings, rehearsal_line

@@ -61,7 +61,7 @@ def hold_out(
     if not len(held):
         raise ScalingError(f"no held-out row can be scored: {'; '.join(dropped['reason'].unique())}")
     draws = bootstrap(fitted, resamples, seed=seed)
-    inputs = {fitted.columns[n]: held[fitted.columns[n]].to_numpy() for n in fitted.law.inputs}
+    inputs: dict[str, Any] = {fitted.columns[n]: held[fitted.columns[n]].to_numpy() for n in fitted.law.inputs}
     outcome = forecast(draws, level=level, **inputs)
     outcome.insert(0, "run", held["run"].to_numpy() if "run" in held else held.index.to_numpy())
     outcome = _scored(outcome, held[fitted.columns["loss"]].to_numpy())

@@ -113,7 +113,8 @@ def plot_power(ax: Axes, draws: Draws, *, held: HeldOut | None = None, level: fl
     x = fit.table[column].to_numpy()
     top = x.max() * reach if held is None else max(x.max(), held.outcome[column].max()) * 1.5
     span = np.geomspace(x.min(), top, 100)
-    band = forecast(draws, level=level, **{column: span})
+    at: dict[str, Any] = {column: span}
+    band = forecast(draws, level=level, **at)
     ax.fill_between(span, band["lo"], band["hi"], color=BAND, alpha=0.25, lw=0, label=f"{level:.0%} forecast")
     ax.plot(span, band["loss"], color=LAW, label=fit.law.name)
     ax.scatter(

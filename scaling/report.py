@@ -19,6 +19,7 @@ from scaling.law import Law
 from scaling.laws import find_law
 from scaling.persistence import frame_json, to_json
 from scaling.schedule import SCHEDULES
+from scaling.stacking import Stack
 from scaling.where import select
 
 
@@ -41,6 +42,25 @@ def forecast_text(frame: pd.DataFrame) -> str:
     shown = frame if len(frame) <= 40 else frame.iloc[np.unique(np.linspace(0, len(frame) - 1, 20).astype(int))]
     text = shown.to_string(index=False, formatters={str(c): _number for c in frame.select_dtypes("number")})
     return text + (f"\n({len(frame)} steps, {len(shown)} shown; --json prints all)" if len(shown) < len(frame) else "")
+
+
+def stacked_text(stacked: Stack, frame: pd.DataFrame, level: float) -> str:
+    """A forecast from a table: the interval, the parts it is made of, and each law's own forecast."""
+    head = frame[["N", "D", "loss", "lo", "hi", "beyond"]]
+    lines = [forecast_text(head), "", f"{level:.0%} interval, parts in % (one standard deviation of ln loss)"]
+    parts = frame.filter(like="sd_").rename(columns=PARTS) * 100
+    lines.append(parts.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
+    lines += ["", "each law's own forecast (weight)"]
+    for name, values in frame.attrs["laws"].items():
+        shown = ", ".join(f"{v:.4f}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
+        lines.append(f"  {name:18} ({frame.attrs['weights'][name]:.2f})  {shown}")
+    dropped = f", {len(stacked.dropped)} dropped" if len(stacked.dropped) else ""
+    return "\n".join([*lines, "", f"{len(stacked.table)} runs{dropped}, up to {stacked.reach:.3g} FLOP"])
+
+
+PARTS = {
+    "sd_parameters": "parameters", "sd_scatter": "scatter", "sd_laws": "law choice", "sd_distance": "distance"
+}  # fmt: skip
 
 
 def _number(value: float) -> str:

@@ -171,7 +171,13 @@ def test_laws_are_listed_and_shown(capsys) -> None:
         (["fit", "tissue", "runs.csv"], "Missing: step, lr"),
         (["fit", "chinchilla", "runs.csv", "-o", "no/such/fit.json"], "No such file or directory: no/such/fit.json"),
         (["forecast", "nofit.json", "--at", "N=1,D=1"], "there is no file nofit.json"),
-        (["forecast", "runs.csv", "--at", "N=1,D=1"], "not JSON"),
+        (["plot", "runs.csv", "-o", "x.png"], "not JSON"),
+        (["forecast", "runs.csv", "--at", "C=1e20"], "takes N= and D="),
+        (["forecast", "runs.csv"], "say where"),
+        (["fit", "chinchilla"], "say what to fit chinchilla to"),
+        (["fit", "curves.csv"], "no law of finished runs reads"),
+        (["fit", "runs.csv", "--fix", "E=1"], "of one law"),
+        (["compare", "runs.csv", "--laws", "tissue"], "whole curves"),
         (["holdout", "tissue", "curves.csv", "--hold", "step > 3"], "--curve-law"),
     ],
 )
@@ -217,7 +223,7 @@ def test_a_full_disk_is_one_line(folder: Path, capsys) -> None:
 
 
 def test_every_command_explains_itself_with_an_example(capsys) -> None:
-    for command in ("laws", "fit", "forecast", "optimum", "holdout", "plot"):
+    for command in ("laws", "fit", "compare", "forecast", "optimum", "holdout", "plot"):
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
