@@ -29,7 +29,7 @@ EXPONENT = 0.35  # centre of the exponents' priors
 JOINT_SD = 0.4  # standard deviation of ln k about 0
 STRENGTH = 4.0  # priors count as if the noise were twice its standard deviation
 LEAST_NOISE = 0.004  # standard deviation of ln loss below which residuals are not believed: seeds differ by as much
-STARTS = 4
+STARTS = 8
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def regularise(member: Member, N: Array, D: Array, loss: Array) -> Regularised:
     noise = float(rho(loose.residuals(best)).mean()) * 2 * len(loss) / max(len(loss) - member.free, 2)
     firm = problem(STRENGTH * max(noise, 2 * float(rho(np.array(LEAST_NOISE)))))
     centred = _at_the_priors(firm, best)
-    ends = minimise_near(firm, np.concatenate([best, centred]))
+    ends = minimise_near(firm, np.concatenate([ends.u, centred]))
     u = ends.u[int(np.argmin(ends.cost))]
     values = firm.parameters(firm.natural(u[None]))
     return Regularised(member, {name: float(v[0, 0]) for name, v in values.items()}, firm, u)
