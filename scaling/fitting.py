@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,8 @@ from scaling.errors import FitError, ScalingError, TableError, nearest
 from scaling.law import Law
 from scaling.laws import find_law
 from scaling.objective import Objective, find_objective, objective_name
-from scaling.problem import Problem
+from scaling.priors import Given, in_words, merged
+from scaling.problem import Prior, Problem
 from scaling.solution import solve
 from scaling.standing import standing
 from scaling.table import usable
@@ -28,7 +29,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A law fitted to a table. `value` is the minimised objective, summed over the rows of `table`.
+    """A law fitted to a table. `value` is the minimised objective, summed over the rows of `table` and the `priors`.
 
     columns        what the law reads -> column of the table, "loss" included
     at_bound       linear parameters that the data put at their bound 0
@@ -54,6 +55,7 @@ class Fit:
     at_bound: tuple[str, ...]
     gradient_norm: float
     condition: float
+    priors: Mapping[str, Prior] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -117,6 +119,7 @@ def fit(
     weights: str | Any = None,
     fix: Mapping[str, float] | None = None,
     tie: Mapping[str, str] | None = None,
+    priors: Given | None = None,
     starts: int = 16,
     seed: int = 0,
 ) -> Fit:
@@ -128,6 +131,8 @@ def fit(
     delta      Huber's threshold, in the objective's unit
     weights    a column's name or one number a row; rows count in proportion
     fix, tie   {"E": 1.69} holds a parameter; {"beta": "alpha"} makes one equal another
+    priors     {"E": (1.8, 0.1)}: ln E normal about ln 1.8 with that standard deviation, as one more measurement, whose
+               half square adds to the objective and to `value` (the parameter itself where it may be negative)
     starts     how many separate descents must be compared; seed: of the low-discrepancy grid they come from
 
     Raises TableError when a column or enough rows are missing, FitError when no start leads anywhere.
@@ -140,14 +145,15 @@ def fit(
         raise ScalingError(f"fit(law, table) takes a DataFrame, as from scaling.read_table; got {type(table).__name__}")
     columns = _columns(law, table, x)
     fixed, tied = _held(law, fix or {}, tie or {})
-    notes = list(table.attrs.get("notes", ()))
+    believed = merged(law, priors or {}, fixed, tied)
+    notes = [*table.attrs.get("notes", ()), *in_words(law, believed)]
     if law.kind == "curves":
         kept, dropped = _usable_curves(table, law, notes)
     else:
         kept, dropped = usable(table, columns, law.name)
     weight = _weights(kept, table, weights)
-    problem = _problem(law, kept, columns, choice, fixed, tied, weight)
-    if not len(kept) or len(kept) < len(problem.free):
+    problem = _problem(law, kept, columns, choice, fixed, tied, weight, believed)
+    if not len(kept) or len(kept) + len(believed) < len(problem.free):
         why = "; ".join(f"{len(g)} because {reason}" for reason, g in dropped.groupby("reason", sort=False))
         raise TableError(
             f"{law.name} has {len(problem.free)} free parameters and needs at least as many rows; "
@@ -194,13 +200,15 @@ def fit(
         at_bound=at_bound,
         gradient_norm=stand.gradient,
         condition=stand.condition,
+        priors=MappingProxyType(believed),
     )
 
 
 def problem_of(fit: Fit) -> Problem:
     """The minimisation behind a fit, on the rows it used."""
     weight = fit.table["_weight"].to_numpy(float) if "_weight" in fit.table else np.ones(len(fit.table))
-    return _problem(fit.law, fit.table, dict(fit.columns), fit.objective, dict(fit.fixed), dict(fit.tied), weight)
+    held = dict(fit.fixed), dict(fit.tied)
+    return _problem(fit.law, fit.table, dict(fit.columns), fit.objective, *held, weight, dict(fit.priors))
 
 
 def law_inputs(fit: Fit, given: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -325,10 +333,11 @@ def _problem(
     fixed: dict[str, float],
     tied: dict[str, str],
     weights: Array,
+    priors: dict[str, Prior],
 ) -> Problem:
     inputs: tuple[Any, ...]
     if law.kind == "curves":
         inputs = (trajectory(table),)
     else:
         inputs = tuple(table[columns[name]].to_numpy(float) for name in law.inputs)
-    return Problem(law, inputs, table[columns["loss"]].to_numpy(float), weights, objective, fixed, tied)
+    return Problem(law, inputs, table[columns["loss"]].to_numpy(float), weights, objective, fixed, tied, priors)

@@ -25,7 +25,8 @@ class Param:
     """What is known of a parameter before any data: bounds (open), unit, where searches start, linear in the loss or
     not.
 
-    `of` names the input a scale is measured in: searches then start around that input's values.
+    `of` names the input a scale is measured in: searches then start around that input's values. `prior` is (centre,
+    standard deviation) of what fits believe unless told otherwise (see `scaling.priors`).
     """
 
     lo: float = -math.inf
@@ -35,6 +36,7 @@ class Param:
     unit: str = "1"
     of: str = ""
     name: str = ""
+    prior: tuple[float, float] | None = None
 
 
 #: The loss that no size of model or data removes, 0 included: it stands for the entropy of the text.

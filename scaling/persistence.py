@@ -18,6 +18,7 @@ from scaling.errors import ScalingError
 from scaling.fitting import Fit
 from scaling.laws import LAWS, find_law
 from scaling.objective import Objective
+from scaling.problem import Prior
 
 SCHEMA = 1
 
@@ -43,6 +44,7 @@ def to_json(fit: Fit, indent: int | None = None) -> str:
         "columns": dict(fit.columns),
         "fixed": dict(fit.fixed),
         "tied": dict(fit.tied),
+        "priors": {name: [p.centre, p.sd] for name, p in fit.priors.items()},
         "started": fit.started,
         "agreed": fit.agreed,
         "log_se": dict(fit.log_se),
@@ -98,6 +100,7 @@ def from_json(text: str) -> Fit:
             at_bound=tuple(record["at_bound"]),
             gradient_norm=float(record["gradient_norm"]),
             condition=math.inf if record["condition"] is None else float(record["condition"]),
+            priors=MappingProxyType({name: Prior(*pair) for name, pair in record.get("priors", {}).items()}),
         )
     except json.JSONDecodeError as error:
         raise ScalingError(

@@ -23,7 +23,8 @@ LIMIT = 300.0  # |u| beyond this is a bound for every purpose: exp(300) is 1e130
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of a positive parameter before the data: its logarithm is normal about ln `centre`.
+    """What is believed of a parameter before the data: the logarithm of one bounded below by 0 or above, else the
+    parameter itself, is normal about `centre` with standard deviation `sd`.
 
     It counts as a measurement: half the square of its distance in standard deviations adds to the objective.
     """
@@ -131,13 +132,18 @@ class Problem:
         if not self.priors:
             return value, slope, bend
         theta = self.natural(u)
-        by_u = self._slope(u, theta) / np.maximum(theta, 1e-300)
+        slopes = self._slope(u, theta)
         for name, prior in self.priors.items():
             i = self.free.index(name)
-            away = np.log(np.maximum(theta[:, i], 1e-300) / prior.centre) / prior.sd
+            at, by_u = theta[:, i], slopes[:, i]
+            if self.law.param(name).lo >= 0:
+                at = np.maximum(at, 1e-300)
+                away, by_u = np.log(at / prior.centre) / prior.sd, by_u / at
+            else:
+                away = (at - prior.centre) / prior.sd
             value += 0.5 * away**2
-            slope[:, i] = away * by_u[:, i] / prior.sd
-            bend[:, i] = (by_u[:, i] / prior.sd) ** 2
+            slope[:, i] = away * by_u / prior.sd
+            bend[:, i] = (by_u / prior.sd) ** 2
         return value, slope, bend
 
     def cost(self, r: Array, weights: Array | None = None, u: Array | None = None) -> Array:
