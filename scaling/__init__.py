@@ -17,6 +17,7 @@ from scaling.objective import Objective
 from scaling.persistence import from_json, read_fit, to_json
 from scaling.profiles import Profile, profile
 from scaling.rehearsal import rehearse
+from scaling.sensitivity import sensitivity
 from scaling.stacking import Stack, stack
 from scaling.table import read_table
 
@@ -53,6 +54,7 @@ __all__ = [
     "read_fit",
     "read_table",
     "rehearse",
+    "sensitivity",
     "stack",
     "to_json",
     "to_lmfit",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import ScalingError
+from scaling.options import floats as _floats, names as _names, numbers as _pairs
 
 EXAMPLES = """examples:
   scaling laws chinchilla
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   scaling forecast fit.json --at N=7e10,D=1.4e12
   scaling optimum fit.json --flops 1e24
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'
+  scaling sensitivity fit.json
   scaling plot fit.json -o fit.png
   sweeps collect out | scaling fit chinchilla -
 """
@@ -162,6 +164,15 @@ def _parser() -> argparse.ArgumentParser:
     held.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default 1000)")
     held.add_argument("--json", action="store_true", help="print the forecasts as JSON")
 
+    moves = command(
+        "sensitivity",
+        _sensitivity,
+        "how far the headline numbers move under other objectives and without some runs",
+        "scaling sensitivity fit.json",
+    )
+    moves.add_argument("fit", metavar="FIT.json", help="a fit written by `scaling fit`, or - for stdin")
+    moves.add_argument("--json", action="store_true", help="print every refit as JSON")
+
     plot = command(
         "plot",
         _plot,
@@ -205,27 +216,6 @@ def _uncertain(sub: argparse.ArgumentParser, table: bool = False) -> None:
     sub.add_argument("--resamples", type=int, default=None, help="bootstrap resamples (default 1000; 200 for curves)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the resampling (default 0)")
     sub.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _names(text: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(",")]
-    if any(not (key.strip() and sign and value.strip()) for key, sign, value in pairs):
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, separated by commas; got {text!r}")
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _pairs(text: str) -> dict[str, float]:
-    try:
-        return {key: float(value) for key, value in _names(text).items()}
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, separated by commas; got {text!r}") from None
-
-
-def _floats(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers separated by commas; got {text!r}") from None
 
 
 def _laws(args: argparse.Namespace) -> None:
@@ -417,6 +407,17 @@ def _holdout(args: argparse.Namespace) -> None:
 
     law = _law_of(args)
     holdout_command(args, law, _read(args, law), _options(args))
+
+
+def _sensitivity(args: argparse.Namespace) -> None:
+    from scaling.persistence import from_json, read_fit
+    from scaling.report import sensitivity_text
+    from scaling.sensitivity import sensitivity
+
+    fit = from_json(sys.stdin.read()) if args.fit == "-" else read_fit(args.fit)
+    frame = sensitivity(fit)
+    _print_frame(args, frame, sensitivity_text(frame))
+    _said(list(fit.problems), args)
 
 
 def _plot(args: argparse.Namespace) -> None:

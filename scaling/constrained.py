@@ -90,18 +90,21 @@ def _tangent_step(
     scores = weights * objective.slope(r)
     gradient = np.matmul(jac, scores[:, :, None])[..., 0]
     hessian = np.matmul(jac * (weights * objective.reweight(r))[:, None], jac.swapaxes(1, 2))
+    _, by_prior, bend = problem.penalty(u)
+    held = bend[:, :, None] * np.eye(bend.shape[1])
+    gradient, hessian = gradient + by_prior, hessian + held
     scale = np.sqrt(np.einsum("bii->bi", hessian))
     scale = np.where(scale > 1e-150, scale, 1.0)
     slope = quantity.gradient(u) / scale
     gradient = gradient / scale
     if exact:
         hessian = np.matmul(jac * (weights * objective.curvature(r))[:, None], jac.swapaxes(1, 2))
-        hessian = hessian + law_curvature(problem, u, scores)
+        hessian = hessian + law_curvature(problem, u, scores) + held
     hessian = hessian / (scale[:, :, None] * scale[:, None, :])
     if exact and not quantity.linear:
         multiplier = (slope * gradient).sum(1) / np.maximum((slope * slope).sum(1), 1e-300)
-        bend = quantity.curvature(u) / (scale[:, :, None] * scale[:, None, :])
-        hessian = hessian - multiplier[:, None, None] * np.nan_to_num(bend)
+        curved = quantity.curvature(u) / (scale[:, :, None] * scale[:, None, :])
+        hessian = hessian - multiplier[:, None, None] * np.nan_to_num(curved)
     across = np.linalg.svd(np.nan_to_num(slope)[:, None, :])[2][:, 1:]  # rows span the plane tangent to the constraint
     inside = np.matmul(across, np.nan_to_num(gradient)[:, :, None])[..., 0]
     values, vectors = np.linalg.eigh(np.matmul(np.matmul(across, np.nan_to_num(hessian)), across.swapaxes(1, 2)))
@@ -129,4 +132,4 @@ def _restored(problem: Problem, quantity: Quantity, targets: Array, u: Array, sc
 
 def _cost(problem: Problem, quantity: Quantity, targets: Array, u: Array) -> Array:
     missing = np.abs(quantity.values(u) - targets)
-    return np.where(missing < ON_IT, problem.cost(problem.residuals(u)), np.inf)
+    return np.where(missing < ON_IT, problem.cost(problem.residuals(u), u=u), np.inf)

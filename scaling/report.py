@@ -19,6 +19,7 @@ from scaling.law import Law
 from scaling.laws import find_law
 from scaling.persistence import frame_json, to_json
 from scaling.schedule import SCHEDULES
+from scaling.sensitivity import movements
 from scaling.stacking import Stack
 from scaling.where import select
 
@@ -61,6 +62,30 @@ def stacked_text(stacked: Stack, frame: pd.DataFrame, level: float) -> str:
 PARTS = {
     "sd_parameters": "parameters", "sd_scatter": "scatter", "sd_laws": "law choice", "sd_distance": "distance"
 }  # fmt: skip
+
+
+def sensitivity_text(frame: pd.DataFrame) -> str:
+    """Each number of a fit, its least and greatest in each kind of refit, and which refit moved it farthest."""
+    moves = movements(frame)
+    kinds = list(dict.fromkeys(moves["kind"]))
+    counts = frame["kind"].value_counts()
+    rows = []
+    for number, part in moves.groupby("number", sort=False):
+        by_kind = part.set_index("kind")
+        own = float(part["fitted"].iloc[0])
+        row = {"": number, "as fitted": _number(own)}
+        for kind in kinds:
+            if kind in by_kind.index:
+                row[f"{kind} ({counts[kind]})"] = " .. ".join(
+                    _number(float(v)) for v in by_kind.loc[kind, ["least", "greatest"]]
+                )
+        with np.errstate(all="ignore"):
+            away = np.abs(np.log(part[["least", "greatest"]].to_numpy(float) / own))
+        away = np.where(np.isfinite(away), away, -1.0)
+        at, side = np.unravel_index(int(away.argmax()), away.shape)
+        row["moved most by"] = str(part[["least_at", "greatest_at"]].iloc[int(at), int(side)])
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("").to_string(index=False)
 
 
 def _number(value: float) -> str:

@@ -63,7 +63,8 @@ def solve(problem: Problem, starts: int, seed: int) -> Solution | None:
 def _without_a_term(found: Solution, starts: int, seed: int) -> Solution | None:
     problem = found.problem
     theta = problem.natural(found.u[None])[0]
-    shares = {name: share(problem, name, theta) for name in problem.free if bounded_term(problem, name)}
+    terms = [name for name in problem.free if bounded_term(problem, name) and name not in problem.priors]
+    shares = {name: share(problem, name, theta) for name in terms}
     for name in sorted((n for n, s in shares.items() if s < VANISHING), key=lambda n: shares[n]):
         smaller = replace(problem, fixed={**problem.fixed, name: 0.0})
         if not smaller.free:

@@ -63,13 +63,14 @@ def standing(problem: Problem, u: Array, clusters: NDArray[np.int64] | None = No
     major = weights * objective.reweight(r)
     lengths = np.sqrt((jac * jac * major).sum(1))
     total = np.sqrt((major * r * r).sum())
+    _, by_prior, bend = problem.penalty(u[None])
     with np.errstate(all="ignore"):
-        cosines = np.abs(jac @ scores) / (lengths * total)
+        cosines = np.abs(jac @ scores + by_prior[0]) / (lengths * total)
     gradient = float(np.max(np.where(lengths > 0, cosines, 0.0))) if total > 0 else 0.0
     free = max(n - k, 1)
     used = max(float((weights > 0).sum()), 1.0)
     slope = _mean_curvature(problem, r)
-    bread = slope * (jac * weights) @ jac.T
+    bread = slope * (jac * weights) @ jac.T + np.diag(bend[0])
     each = jac * scores
     if clusters is not None:
         each = np.stack([np.bincount(clusters, row) for row in each])

@@ -68,16 +68,14 @@ def trace(
     v = inverse @ slope
     bread = float(slope @ v)
     scale, width = stand.scale, UNKNOWN
-    if groups < n and bread > 0:
-        scale = float(v @ stand.meat @ v) / bread
-    elif bread > 0:
+    if bread > 0:
         scale = max(scale, float(v @ stand.meat @ v) / bread)
     scale = max(scale, 1e-300)
     if bread > 0 and not stand.flat:
         width = min(np.sqrt(scale * bread), 3.0)
     path = v / bread if bread > 0 else slope / max(float(slope @ slope), 1e-300)
     centre = float(quantity.values(u[None])[0])
-    base = float(problem.cost(problem.residuals(u[None]))[0])
+    base = float(problem.cost(problem.residuals(u[None]), u=u[None])[0])
 
     def solved(at: Array, starts: Array) -> tuple[Array, Array]:
         return constrained(problem, quantity, at, starts)
