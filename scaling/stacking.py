@@ -173,6 +173,8 @@ def stack(table: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     """
     if resamples < 2:
         raise ScalingError(f"a bootstrap needs at least 2 resamples, got {resamples}")
+    if not table.index.is_unique:
+        table = table.reset_index(drop=True)
     kept, dropped = usable(table, {"N": "N", "D": "D", "loss": "loss"}, "a forecast from a table")
     kept, notes = _one_a_pair(kept)
     if len(kept) < MEMBERS[0].free + 1:
