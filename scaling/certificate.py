@@ -183,13 +183,15 @@ def _undetermined(stand: Standing, known: set[str]) -> list[str]:
     said = []
     errors = stand.log_se
     spread = np.array([errors[name] for name in stand.names])
+    named: set[str] = set()
     correlation = np.abs(stand.covariance) / np.maximum(np.outer(spread, spread), 1e-300)
     for i, (name, error) in enumerate(errors.items()):
-        if not error > VAGUE or name in known:
+        if not error > VAGUE or name in known or name in named:
             continue
         factor = f"a factor of {np.exp(error):.3g}" if error < 20 else "many orders of magnitude"
         partners = [n for j, n in enumerate(stand.names) if j != i and correlation[i, j] > TOGETHER]
         if partners:
+            named |= {name, *partners}
             which = f"{name} against {' and '.join(partners)}"
             said.append(
                 f"the data hardly determine the direction {which}: {name} alone is known to {factor} (one standard "

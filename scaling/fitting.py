@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling import certificate
+from scaling import certificate, units
 from scaling.curves import assumptions, trajectory, with_schedules
 from scaling.errors import FitError, ScalingError, TableError, nearest
 from scaling.law import Law
@@ -177,6 +177,11 @@ def fit(
         theta = np.array([solved[name][0, 0] for name in problem.free])
         stand = standing(found.problem, found.u)
         problems = certificate.diagnose(problem, found, stand, kept, columns)
+        if law.kind == "points":
+            predicted = found.problem.predicted(found.problem.natural(found.u[None]))[0]
+            apart = units.of_residuals(np.log(predicted / problem.loss), kept.index)
+            problems = [*units.suspicions(kept, columns), *([apart] if apart else []), *problems]
+            notes += units.notes(kept)
     if len(kept) and law.kind == "points" and "run" in kept and kept["run"].duplicated().any():
         notes.append(
             f"{int(kept['run'].duplicated(keep=False).sum())} rows share a run with others; they are resampled together"
