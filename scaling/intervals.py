@@ -5,7 +5,7 @@ Runs are resampled, never rows of one curve, and runs that were forked from one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, problem_of
+from scaling.problem import Problem
 from scaling.rehearsal import rehearse
 from scaling.search import minimise_near
-from scaling.solution import off_bounds
+from scaling.tracing import raised
 
 Array = NDArray[np.float64]
 FEW = 12  # with fewer clusters resampling drops whole sizes from the design; the wild bootstrap keeps it
@@ -29,7 +30,9 @@ class Draws:
     """Parameters of the law under resampling, shape (B, parameters) in the order of `fit.law.names`.
 
     method     "cases" (clusters drawn with replacement), "wild" (clusters' residuals multiplied at random),
-               "jackknife" (one curve left out at a time), "blocks" (wild, over stretches within one or two curves)
+               "parametric" (losses drawn about the law, normal, with the residuals' variance within and between
+               clusters), "jackknife" (one curve left out at a time), "blocks" (wild, over stretches within one or
+               two curves)
     rehearsal  forecasts of the fitted rows' own larger budgets from their smaller ones (see `scaling.rehearsal`)
     """
 
@@ -65,10 +68,11 @@ class Draws:
 def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: str | None = None) -> Draws:
     """Refit under resampling by trunk, else by run, else by row; the same seed gives the same draws.
 
-    resamples: 1000 by default, 200 for curves. method: "cases" or "wild"; by default cases with 12 clusters or more
-    and wild below. Laws of whole curves leave out one curve at a time, given 3 or more; with fewer, the draws hold the
-    noise within the curves and nothing else, and `notes` says so. An interrupt (Ctrl-C) returns the draws done so far,
-    if any.
+    resamples: 1000 by default, 200 for curves. method: "cases", "wild" or "parametric"; by default cases with 12
+    clusters or more and wild below. The parametric one believes the law and a normal core of noise: it says what the
+    intervals would be if both held. Laws of whole curves leave out one curve at a time, given 3 or more; with fewer,
+    the draws hold the noise within the curves and nothing else, and `notes` says so. An interrupt (Ctrl-C) returns the
+    draws done so far, if any.
     """
     if resamples is None:
         resamples = 1000 if fit.law.kind == "points" else 200
@@ -100,8 +104,13 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
         # residuals are predicted against observed; losses kicked to prediction - kick * residual leave kick * residual
         residual = problem.residuals(problem.coordinates(fit.free_values[None]))[0]
         shift = residual * (1 - kick)
+    elif method == "parametric":
+        residual = problem.residuals(problem.coordinates(fit.free_values[None]))[0]
+        between, within = _variances(residual, cluster, len(problem.free))
+        common = rng.normal(size=(resamples, count))[:, cluster] * np.sqrt(between)
+        shift = residual - common - rng.normal(size=(resamples, len(residual))) * np.sqrt(within)
     elif method != "jackknife":
-        raise ScalingError(f"bootstrap method must be cases or wild, got {method!r}")
+        raise ScalingError(f"bootstrap method must be cases, wild or parametric, got {method!r}")
     draws = _refits(fit, weights, shift)
     if len(draws) < resamples and method != "jackknife":
         notes.append(f"interrupted: {len(draws)} of {resamples} resamples were done")
@@ -120,6 +129,24 @@ def clusters(fit: Fit) -> NDArray[np.int64]:
     return np.arange(len(fit.table))
 
 
+def _variances(residual: Array, cluster: NDArray[np.int64], free: int) -> tuple[float, float]:
+    """Robust variances of the noise that clusters share and of that within them, together at least the rows' own.
+
+    The total is that of the residuals' core, for n - k degrees of freedom; the part within is that of differences from
+    the cluster's median, where clusters have more than a row.
+    """
+    n = len(residual)
+    total = (1.4826 * float(np.median(np.abs(residual)))) ** 2 * n / max(n - free, 1)
+    sizes = np.bincount(cluster)
+    many = sizes[cluster] > 1
+    if not many.any():
+        return 0.0, total
+    middle = pd.Series(residual).groupby(cluster).transform("median").to_numpy()
+    spare = many.sum() / max(many.sum() - (sizes > 1).sum(), 1)
+    within = min(float(np.mean((residual - middle)[many] ** 2)) * spare, total)
+    return total - within, within
+
+
 def _blocks(fit: Fit) -> NDArray[np.int64]:
     """Ten stretches a curve."""
     runs = clusters(fit)
@@ -129,25 +156,44 @@ def _blocks(fit: Fit) -> NDArray[np.int64]:
 
 
 def _refits(fit: Fit, weights: Array | None, shift: Array | None) -> Array:
-    """All parameters (B, p) of B refits that start at the fit."""
-    problem = problem_of(fit)
+    """All parameters (B, p) of B refits that start at the fit; those done so far when interrupted."""
     given = weights if weights is not None else shift
     assert given is not None
-    start = off_bounds(problem, fit.free_values)[None]  # a term at 0 may be wanted by a resample
-    size = max(1, BATCH // (given.shape[1] * max(len(problem.free), 1)))
+    attempts = _attempts(fit)
+    size = max(1, BATCH // (given.shape[1] * max(len(attempts[0][0].free), 1)))
     found: list[Array] = []
     try:
         for at in range(0, len(given), size):
             part = slice(at, at + size)
-            ends = minimise_near(
-                problem,
-                np.repeat(start, len(given[part]), 0),
-                None if weights is None else weights[part],
-                None if shift is None else shift[part],
-            )
-            found.append(problem.natural(ends.u))
+            found.append(_best_of(fit, attempts, *(a if a is None else a[part] for a in (weights, shift))))
     except KeyboardInterrupt:
         if not found:
             raise
-    values = problem.parameters(np.concatenate(found))
-    return np.concatenate([values[name] for name in fit.law.names], axis=1)
+    return np.concatenate(found)
+
+
+def _attempts(fit: Fit) -> list[tuple[Problem, Array]]:
+    """Problems and the coordinates (k,) from which each resample is refitted: the fit's own.
+
+    A term that the fit put at 0 may be wanted by a resample, and a search by logarithms cannot raise it from there: so
+    both the problem without it and the whole one, started with that term at half the loss, are solved.
+    """
+    problem = problem_of(fit)
+    if not fit.at_bound:
+        return [(problem, problem.coordinates(fit.free_values[None])[0])]
+    without = replace(problem, fixed={**problem.fixed, **dict.fromkeys(fit.at_bound, 0.0)})
+    kept = np.array([fit.params[name] for name in without.free])
+    lifted = raised(problem, fit.at_bound[0], fit.free_values)
+    return [(without, without.coordinates(kept[None])[0]), (problem, lifted)]
+
+
+def _best_of(fit: Fit, attempts: list[tuple[Problem, Array]], weights: Array | None, shift: Array | None) -> Array:
+    count = len(weights if weights is not None else shift)  # type: ignore[arg-type]
+    best, least = np.full((count, len(fit.law.names)), np.nan), np.full(count, np.inf)
+    for problem, start in attempts:
+        ends = minimise_near(problem, np.repeat(start[None], count, 0), weights, shift)
+        values = problem.parameters(problem.natural(ends.u))
+        better = ends.cost < least if len(attempts) > 1 else np.ones(count, bool)
+        best[better] = np.concatenate([values[name] for name in fit.law.names], axis=1)[better]
+        least[better] = ends.cost[better]
+    return best

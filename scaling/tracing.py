@@ -150,6 +150,16 @@ def trace_from_zero(
     return Trace(at, us, cost, root, critical, -np.inf, hi, scale, freedom, better)
 
 
+def raised(problem: Problem, name: str, theta: Array, part: float = 0.5) -> Array:
+    """The least objective, as coordinates (k,), with a linear parameter at a part of the value at which it alone would
+    be some row's whole loss: where a search that may want it or not can start. theta (k,) are the free parameters."""
+    j = problem.free.index(name)
+    along = np.eye(len(theta))[j]
+    start = off_bounds(problem, theta, part)
+    quantity = Quantity(lambda u: u[:, j], lambda u: np.broadcast_to(along, u.shape), linear=True)
+    return constrained(problem, quantity, start[j : j + 1], start[None])[0][0]
+
+
 def _merged(at: Array, u: Array, cost: Array, more: Array, us: Array, costs: Array) -> tuple[Array, Array, Array]:
     at, u, cost = np.concatenate([at, more]), np.concatenate([u, us]), np.concatenate([cost, costs])
     order = np.argsort(at, kind="stable")

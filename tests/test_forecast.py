@@ -129,7 +129,7 @@ def test_wrong_levels_and_inputs_are_refused(draws: scaling.Draws) -> None:
         scaling.forecast(draws, N=[1e9, 2e9], D=[1e10, 1e11, 1e12])
     with pytest.raises(scaling.ScalingError, match="at least 2 resamples"):
         scaling.bootstrap(draws.fit, 1)
-    with pytest.raises(scaling.ScalingError, match="cases or wild"):
+    with pytest.raises(scaling.ScalingError, match="cases, wild or parametric"):
         scaling.bootstrap(draws.fit, 10, method="tame")
 
 
