@@ -52,6 +52,9 @@ Memory = Annotated[float, Param(lo=0.5, hi=1.0, start=(0.9, 0.9998))]
 
 Equation = Callable[..., Any]
 Gradient = Callable[..., tuple[Any, ...]]
+#: function (*inputs, **params) -> value, derivatives by every parameter in order, and a function that gives the second
+#: derivatives that are not 0 by pairs of names, each pair once
+Derivatives = Callable[..., tuple[Any, tuple[Any, ...], Callable[[], dict[tuple[str, str], Any]]]]
 Starts = Callable[[Mapping[str, Any], NDArray[np.float64]], list[dict[str, float]]]
 
 
@@ -67,6 +70,7 @@ class Law:
     params: tuple[Param, ...]
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     gradient: Gradient | None = None
+    derivatives: Derivatives | None = None
     starts: Starts | None = None
     units: str = ""
     notes: str = ""
@@ -95,6 +99,7 @@ def law(
     cite: str,
     published: Mapping[str, Mapping[str, float]] | None = None,
     gradient: Gradient | None = None,
+    derivatives: Derivatives | None = None,
     starts: Starts | None = None,
     units: str = "",
     notes: str = "",
@@ -103,6 +108,7 @@ def law(
 
     gradient  function (*inputs, **params) -> derivatives by every parameter in order of declaration; without one the
               equation must be analytic and accept complex parameters (no abs, max or comparisons)
+    derivatives  the same with values and second derivatives, in place of `gradient`: fits are then several times faster
     starts    function (inputs, loss) -> list of parameter dicts where searches begin, for laws whose amplitudes are
               not linear
     """
@@ -135,6 +141,7 @@ def law(
             params=tuple(params),
             published=MappingProxyType({k: MappingProxyType(dict(v)) for k, v in (published or {}).items()}),
             gradient=gradient,
+            derivatives=derivatives,
             starts=starts,
             units=units,
             notes=notes,
@@ -148,8 +155,12 @@ def value_and_gradient(
 ) -> tuple[NDArray, list[NDArray]]:
     """The law's values and their derivatives by the parameters `wanted`, each broadcast to the shape of the values.
 
-    By the law's declared gradient, else by complex step (Squire & Trapp 1998), exact to rounding.
+    By the law's declared derivatives or gradient, else by complex step (Squire & Trapp 1998), exact to rounding.
     """
+    if law.derivatives is not None:
+        value, by_param, _ = law.derivatives(*inputs, **params)
+        columns = dict(zip(law.names, by_param, strict=True))
+        return value, [np.broadcast_to(columns[name], value.shape) for name in wanted]
     value = np.asarray(law.function(*inputs, **params))
     if law.gradient is not None:
         columns = dict(zip(law.names, law.gradient(*inputs, **params), strict=True))

@@ -56,20 +56,22 @@ class Problem:
         params = [self.law.param(name) for name in self.free]
         return np.array([p.lo for p in params]), np.array([p.hi for p in params])
 
-    def natural(self, u: Array) -> Array:
-        """Free parameters (B, k) from coordinates (B, k)."""
+    @cached_property
+    def _kinds(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Array, Array]:
+        """Of each free parameter: bounded on both sides, bounded below, the lower bound or 0, the range or 1."""
         lo, hi = self._bounds
         both, below = np.isfinite(lo) & np.isfinite(hi), np.isfinite(lo)
-        span = np.where(both, hi - lo, 1.0)
-        base = np.where(below, lo, 0.0)
+        return both, below, np.where(below, lo, 0.0), np.where(both, hi - lo, 1.0)
+
+    def natural(self, u: Array) -> Array:
+        """Free parameters (B, k) from coordinates (B, k)."""
+        both, below, base, span = self._kinds
         with np.errstate(over="ignore"):
             return np.where(both, base + span / (1 + np.exp(-u)), np.where(below, base + np.exp(u), u))
 
     def coordinates(self, theta: Array) -> Array:
         """Coordinates (B, k) from free parameters (B, k); values at or over a bound are moved just inside."""
-        lo, hi = self._bounds
-        both, below = np.isfinite(lo) & np.isfinite(hi), np.isfinite(lo)
-        base, span = np.where(below, lo, 0.0), np.where(both, hi - lo, 1.0)
+        both, below, base, span = self._kinds
         share = np.clip((theta - base) / span, 1e-12, 1 - 1e-12)
         logit = np.log(share) - np.log1p(-share)
         log = np.log(np.maximum(theta - base, 1e-130))
@@ -77,11 +79,9 @@ class Problem:
 
     def _slope(self, u: Array, theta: Array) -> Array:
         """d theta / d u, (B, k)."""
-        lo, hi = self._bounds
-        both, below = np.isfinite(lo) & np.isfinite(hi), np.isfinite(lo)
-        base = np.where(below, lo, 0.0)
+        both, below, base, span = self._kinds
         with np.errstate(invalid="ignore"):
-            logit = (theta - base) * (hi - theta) / np.where(both, hi - lo, 1.0)
+            logit = (theta - base) * (base + span - theta) / span
         return np.where(both, logit, np.where(below, theta - base, 1.0))
 
     def parameters(self, theta: Array) -> dict[str, Array]:
@@ -100,7 +100,22 @@ class Problem:
 
     def residuals(self, u: Array) -> Array:
         """Residuals (B, n); NaN where the law has no loss to offer."""
-        f = self.predicted(self.natural(u))
+        return self.residuals_of(self.predicted(self.natural(u)))
+
+    def slopes(self, theta: Array, wanted: list[str]) -> tuple[Array, list[Array]]:
+        """The law's values and its derivatives by the free parameters named, each (B, n), at parameters (B, k)."""
+        shape = (len(theta), len(self.loss))
+        names = {name: [name, *(t for t, source in self.tied.items() if source == name)] for name in wanted}
+        every = tuple(dict.fromkeys(n for group in names.values() for n in group))
+        with np.errstate(all="ignore"):
+            value, columns = value_and_gradient(self.law, self.inputs, self.parameters(theta), every)
+        by_name = dict(zip(every, columns, strict=True))
+        return np.broadcast_to(value, shape), [
+            np.broadcast_to(sum(by_name[n] for n in names[w]), shape) for w in wanted
+        ]
+
+    def residuals_of(self, f: Array) -> Array:
+        """Residuals (B, n) of losses f (B, n)."""
         with np.errstate(all="ignore"):
             if self.objective.space == "log":
                 return np.where(f > 0, np.log(f / self.loss), np.nan)
@@ -122,6 +137,50 @@ class Problem:
                 np.multiply(by_name[name] * slope[:, i : i + 1], scale, out=jac[:, i])
             r = np.where(f > 0, np.log(f / self.loss), np.nan) if self.objective.space == "log" else f - self.loss
         return r, jac
+
+    def expansion(self, u: Array, scores: Any = None) -> tuple[Array, Array, Array | None]:
+        """Residuals (B, n), their derivatives (B, k, n), and, for laws that declare them, the sum of second derivatives
+        (B, k, k) weighted by scores (B, n), or by what the function `scores` makes of the residuals."""
+        if self.law.derivatives is None or scores is None:
+            return (*self.jacobian(u), None)
+        theta = self.natural(u)
+        with np.errstate(all="ignore"):
+            f, by_param, second = self.law.derivatives(*self.inputs, **self.parameters(theta))
+            slope = self._slope(u, theta)
+            log = self.objective.space == "log"
+            r = np.log(f / self.loss) if log else f - self.loss
+            rows = len(self.loss)
+            at = {name: i for i, name in enumerate(self.free)}
+            at |= {name: at[source] for name, source in self.tied.items()}
+            jac = np.zeros((len(u), len(self.free), rows))
+            scale = 1 / f if log else 1.0
+            for name, column in zip(self.law.names, by_param, strict=True):
+                if name in at:
+                    i = at[name]
+                    column = column * slope[:, i : i + 1]
+                    jac[:, i] += column * scale if log else column
+            score = scores(r) if callable(scores) else scores
+            # of the residual's second derivative in the logarithm, f''/f - r' r', only the first is the law's
+            total = np.zeros((len(u), len(self.free), len(self.free)))
+            by_row = score * scale
+            for (a, b), column in second().items():
+                if a not in at or b not in at:
+                    continue
+                i, j = at[a], at[b]
+                value = np.einsum("bn,bn->b", by_row, np.broadcast_to(column, r.shape)) * slope[:, i] * slope[:, j]
+                total[:, i, j] += value
+                if a != b:
+                    total[:, j, i] += value
+            if log:
+                total -= np.matmul(jac * score[:, None], jac.swapaxes(1, 2))
+            bend = np.matmul(jac, score[:, :, None])[..., 0] * self._turn(u)
+            total[:, range(len(self.free)), range(len(self.free))] += bend
+        return r, jac, total
+
+    def _turn(self, u: Array) -> Array:
+        """Second derivative of theta by u over the first, (B, k)."""
+        both, below, _, _ = self._kinds
+        return np.where(both, -np.tanh(u / 2), np.where(below, 1.0, 0.0))
 
     def penalty(self, u: Array) -> tuple[Array, Array, Array]:
         """The priors' share of the objective (B,), and its first and second derivatives by each coordinate (B, k).

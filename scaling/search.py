@@ -7,7 +7,8 @@ second takes the exact Hessian, curvature of the law included, and converges to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +19,23 @@ from scaling.projection import nonnegative_least_squares
 
 Array = NDArray[np.float64]
 GRID = 256  # candidate values of the nonlinear parameters, each with its linear ones solved for
-BATCH = 1_000_000  # numbers in one batch of derivatives: what stays in a processor's cache is fastest
+BATCH = 60_000  # numbers in one batch of derivatives: what stays in a processor's cache is fastest
+STRAIGHT = 3  # starts that descend on the objective itself from the first step on
 AGREE = 1e-6  # two ends are the same optimum when their objectives differ by less, relatively
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Where B descents ended: coordinates (B, k), objective (B,), and whether the last Newton step was negligible."""
+    """Where B descents ended: coordinates (B, k), objective (B,), whether the last Newton step was negligible, and
+    the damping that was reached."""
 
     u: Array
     cost: Array
     converged: NDArray[np.bool_]
+    damping: Array
+
+    def of(self, which: NDArray[np.int64]) -> Ends:
+        return Ends(self.u[which], self.cost[which], self.converged[which], self.damping[which])
 
 
 def descend(
@@ -40,67 +47,129 @@ def descend(
     exact: bool,
     iterations: int,
     tolerance: float,
+    damping: Array | None = None,
+    project: bool = False,
 ) -> Ends:
     """Damped Newton from every row of u (B, k).
 
     weights, shift (B, n) make B problems of one: each has its own weights, and its own losses, whose residuals are less
     by `shift`. Stops a row when the decrease that its quadratic model predicts is below `tolerance` of its objective.
+    `damping` (B,) is that with which an earlier descent ended. `project` solves for the linear parameters after each
+    step: the exponents then need not follow the curved valley that they form with their amplitudes.
     """
     u = u.copy()
-    everywhere = (len(u), len(problem.loss))
-    weights = np.broadcast_to(problem.weights if weights is None else weights, everywhere)
-    shift = np.broadcast_to(0.0 if shift is None else shift, everywhere)
-    cost = problem.cost(problem.residuals(u) - shift, weights, u)
-    damping = np.full(len(u), 1e-3)
+    damping = np.full(len(u), 1e-3) if damping is None else damping.copy()
     converged = np.zeros(len(u), bool)
+    cost, gradient, hessian = _quadratic(problem, u, weights, shift, exact)
     active = np.flatnonzero(np.isfinite(cost))
+    values, vectors, along, scale = _axes(gradient, hessian)
     for _ in range(iterations):
         if not len(active):
             break
-        w, away = weights[active], shift[active]
-        gradient, hessian, scale = _quadratic(problem, u[active], w, away, exact)
-        values, vectors = np.linalg.eigh(hessian)
-        curvature = np.maximum(np.abs(values), 1e-12)
-        along = np.einsum("bij,bi->bj", vectors, gradient)
-        promised = 0.5 * (along**2 / curvature).sum(1)
-        step = -np.einsum("bij,bj->bi", vectors, along / (curvature + damping[active, None])) / scale
+        size = np.maximum(np.abs(values[active]), 1e-12)
+        promised = 0.5 * (along[active] ** 2 / size).sum(1)
+        step = -np.matmul(vectors[active], (along[active] / (size + damping[active, None]))[..., None])[..., 0]
+        step /= scale[active]
         step *= np.minimum(1, 3.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-300))
         trial = np.clip(u[active] + step, -LIMIT, LIMIT)
-        new = problem.cost(problem.residuals(trial) - away, w, trial)
+        if project:
+            trial = _projected_on(problem, trial)
+        own = None if weights is None else weights[active]
+        new, gradient, hessian = _quadratic(problem, trial, own, None if shift is None else shift[active], exact)
         better = new < cost[active]
-        gain, taken = active[better], trial[better]
-        u[gain], cost[gain] = taken, new[better]
+        gain = active[better]
+        u[gain], cost[gain] = trial[better], new[better]
+        values[gain], vectors[gain], along[gain], scale[gain] = _axes(gradient[better], hessian[better])
         damping[gain] = np.maximum(damping[gain] * 0.1, 1e-12)
         damping[active[~better]] *= 8
         floor = np.maximum(tolerance * np.abs(cost[active]), 1e-300)
         done = (promised < floor) | (damping[active] > 1e12)
         converged[active[done]] = True
         active = active[~done]
-    return Ends(u, cost, converged)
+    return Ends(u, cost, converged, damping)
 
 
-def _quadratic(problem: Problem, u: Array, weights: Array, shift: Array, exact: bool) -> tuple[Array, Array, Array]:
-    """Gradient (B, k), Hessian (B, k, k) in coordinates scaled by the Gauss-Newton diagonal, and that scale (B, k)."""
-    r, jac = problem.jacobian(u)
-    r = r - shift
+def _projected_on(problem: Problem, u: Array) -> Array:
+    """u (B, k) with one reweighted least-squares step of the parameters that are linear in the loss."""
+    linear = _linear(problem)
+    if not linear:
+        return u
+    at = [problem.free.index(name) for name in linear]
+    theta = problem.natural(u)
+    with np.errstate(all="ignore"):
+        value, columns = problem.slopes(theta, linear)
+        r = problem.residuals_of(value)
+        rows = np.stack(columns, 1) * theta[:, at, None]
+        if problem.objective.space == "log":
+            rows /= value[:, None]
+        weighted = rows * (problem.weights * problem.objective.reweight(r))[:, None]
+        square = np.matmul(weighted, rows.swapaxes(1, 2))
+        moment = np.matmul(weighted, r[:, :, None])
+    size = np.einsum("bii->bi", square)
+    square = np.nan_to_num(square) + (1e-10 * np.nan_to_num(size) + 1e-200)[:, :, None] * np.eye(len(at))
+    factor = 1 - np.linalg.solve(square, np.nan_to_num(moment))[..., 0]
+    moved = u.copy()
+    moved[:, at] += np.log(np.clip(factor, 0.1, 10.0))
+    return np.clip(moved, -LIMIT, LIMIT)
+
+
+def _linear(problem: Problem) -> list[str]:
+    """Free parameters that are linear in the loss, not below 0, and tied to no other that is not linear."""
+    linear = [n for n in problem.free if problem.law.param(n).linear and problem.law.param(n).lo == 0]
+    return [n for n in linear if not any(s == n and not problem.law.param(t).linear for t, s in problem.tied.items())]
+
+
+def _axes(gradient: Array, hessian: Array) -> tuple[Array, Array, Array, Array]:
+    """Eigenvalues (B, k) and -vectors (B, k, k) of the Hessian in coordinates scaled by its diagonal, the gradient
+    along them, and that scale (B, k)."""
+    diagonal = np.abs(np.einsum("bii->bi", hessian))
+    scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(1, keepdims=True, initial=0.0))) + 1e-150
+    values, vectors = np.linalg.eigh(np.nan_to_num(hessian / (scale[:, :, None] * scale[:, None, :])))
+    return values, vectors, np.matmul(np.nan_to_num(gradient / scale)[:, None], vectors)[:, 0], scale
+
+
+def _quadratic(
+    problem: Problem, u: Array, weights: Array | None, shift: Array | None, exact: bool
+) -> tuple[Array, Array, Array]:
+    """Objective (B,), gradient (B, k) and Hessian (B, k, k), or that of the majorising quadratic, at each row of u."""
+    count, k = u.shape
+    cost, gradient, hessian = np.empty(count), np.empty((count, k)), np.empty((count, k, k))
+    size = max(1, BATCH // (len(problem.loss) * k))
+    for at in range(0, count, size):
+        part = slice(at, at + size)
+        own = problem.weights if weights is None else weights[part]
+        away = 0.0 if shift is None else shift[part]
+        cost[part], gradient[part], hessian[part] = _summed(problem, u[part], own, away, exact)
+    if problem.priors:
+        value, by_prior, bend = problem.penalty(u)
+        cost, gradient = cost + value, gradient + by_prior
+        hessian[:, range(k), range(k)] += bend
+    return np.where(np.isfinite(cost), cost, np.inf), gradient, hessian
+
+
+def _summed(problem: Problem, u: Array, weights: Array, shift: Any, exact: bool) -> tuple[Array, Array, Array]:
     objective = problem.objective
-    slope = weights * objective.slope(r)
-    gradient = np.matmul(jac, slope[:, :, None])[..., 0]
-    major = np.matmul(jac * (weights * objective.reweight(r))[:, None], jac.transpose(0, 2, 1))
-    _, by_prior, bend = problem.penalty(u)
-    held = bend[:, :, None] * np.eye(bend.shape[1])
-    gradient, major = gradient + by_prior, major + held
-    scale = np.sqrt(np.einsum("bii->bi", major)) + 1e-150
-    hessian = major
-    if exact:
-        hessian = np.matmul(jac * (weights * objective.curvature(r))[:, None], jac.transpose(0, 2, 1))
-        hessian = hessian + law_curvature(problem, u, slope) + held
-    hessian = hessian / (scale[:, :, None] * scale[:, None, :])
-    return np.nan_to_num(gradient / scale), np.nan_to_num(hessian), scale
+    r, jac, bend = problem.expansion(u, (lambda r: weights * objective.slope(r - shift)) if exact else None)
+    with np.errstate(all="ignore"):
+        r = r - shift
+        cost = (objective.rho(r) * weights).sum(-1)
+        slope = weights * objective.slope(r)
+        gradient = np.matmul(jac, slope[:, :, None])[..., 0]
+        second = weights * (objective.curvature(r) if exact else objective.reweight(r))
+        hessian = np.matmul(jac * second[:, None], jac.swapaxes(1, 2))
+        if exact:
+            hessian = hessian + (_differences(problem, u, slope) if bend is None else bend)
+    return cost, gradient, hessian
 
 
 def law_curvature(problem: Problem, u: Array, slope: Array) -> Array:
-    """Sum over rows of slope_i times the Hessian of residual i, (B, k, k): differences of exact gradients."""
+    """Sum over rows of slope_i times the Hessian of residual i, (B, k, k), as declared or by differences."""
+    bend = problem.expansion(u, slope)[2]
+    return _differences(problem, u, slope) if bend is None else bend
+
+
+def _differences(problem: Problem, u: Array, slope: Array) -> Array:
+    """The same by differences of exact gradients."""
     step = 1e-5
     count, k = u.shape
     shifts = np.concatenate([np.eye(k), -np.eye(k)]) * step
@@ -116,39 +185,63 @@ def law_curvature(problem: Problem, u: Array, slope: Array) -> Array:
 
 
 def minimise(problem: Problem, u: Array) -> Ends:
-    """Both phases from every row of u. Descents that have come together go on as one, and end as one."""
-    member = np.arange(len(u))
-    for iterations in (6, 12, 42):
-        near = descend(problem, u, exact=False, iterations=iterations, tolerance=1e-5)
-        leader, group = _together(near)
-        u, member = near.u[leader], group[member]
-    ends = descend(problem, u, exact=True, iterations=12, tolerance=1e-14)
-    ahead = np.flatnonzero(ends.cost <= 1.1 * ends.cost.min())  # who lags by more is left where it is
-    last = descend(problem, ends.u[ahead], exact=True, iterations=100, tolerance=1e-14)
+    """All phases from every row of u. Descents that have come together go on as one, and end as one.
+
+    With a Huber threshold far below the residuals the objective is all edges and descents from afar crawl along them;
+    so they first come down on the same objective with a threshold of the residuals' own size. The most promising starts
+    also go straight down, lest the wide threshold leads away from the optimum.
+    """
+    count, own = len(u), np.argsort(problem.cost(problem.residuals(u), u=u), kind="stable")[:STRAIGHT]
+    ends, member = _together(descend(_widened(problem, u), u, exact=False, iterations=9, tolerance=1e-4, project=True))
+    u = np.concatenate([ends.u, u[own]])
+    member = np.concatenate([member, len(ends.u) + np.arange(len(own))])
+    damping = np.full(len(u), 1e-3)
+    for exact, iterations in ((False, 6), (True, 5), (True, 5), (True, 5)):
+        reached = descend(
+            problem, u, exact=exact, iterations=iterations, tolerance=1e-14, damping=damping, project=not exact
+        )
+        ends, group = _together(reached)
+        u, damping, member = ends.u, ends.damping, group[member]
+    ahead = np.flatnonzero((ends.cost <= 1.1 * ends.cost.min()) & ~ends.converged)  # who lags by more is left there
+    last = descend(problem, u[ahead], exact=True, iterations=100, tolerance=1e-14, damping=damping[ahead])
     ends.u[ahead], ends.cost[ahead], ends.converged[ahead] = last.u, last.cost, last.converged
-    return Ends(ends.u[member], ends.cost[member], ends.converged[member])
+    member[own] = np.where(ends.cost[member[count:]] < ends.cost[member[own]], member[count:], member[own])
+    return ends.of(member[:count])
+
+
+def _widened(problem: Problem, u: Array) -> Problem:
+    """The problem with a threshold no smaller than the typical residual of the best of u (B, k)."""
+    if problem.objective.loss == "squared":
+        return problem
+    r = problem.residuals(u)
+    best = r[np.argmin(problem.cost(r, u=u))]
+    delta = max(problem.objective.delta, 1.5 * float(np.median(np.abs(best))))
+    ratio = problem.objective.delta / delta  # tails then weigh the same, and priors count for as much
+    return replace(problem, objective=replace(problem.objective, delta=delta), weights=problem.weights * ratio)
 
 
 def minimise_near(problem: Problem, u: Array, weights: Array | None = None, shift: Array | None = None) -> Ends:
     """Both phases for B problems that differ in weights or losses, each from its own near start (see `descend`)."""
-    near = descend(problem, u, weights=weights, shift=shift, exact=False, iterations=6, tolerance=1e-6)
-    return descend(problem, near.u, weights=weights, shift=shift, exact=True, iterations=60, tolerance=1e-13)
+    near = descend(problem, u, weights=weights, shift=shift, exact=False, iterations=4, tolerance=1e-6)
+    return descend(
+        problem, near.u, weights=weights, shift=shift, exact=True, iterations=60, tolerance=1e-13, damping=near.damping
+    )
 
 
-def _together(ends: Ends) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _together(ends: Ends) -> tuple[Ends, NDArray[np.int64]]:
     """Leaders (the best of each group of descents that stand close) and, for every descent, its leader's place."""
     leaders: list[int] = []
     group = np.zeros(len(ends.cost), int)
     for i in np.argsort(ends.cost, kind="stable"):
-        for place, leader in enumerate(leaders):
-            near = np.abs(ends.u[i] - ends.u[leader]).max() < 0.03
-            if near and ends.cost[i] <= 1.01 * ends.cost[leader]:
-                group[i] = place
-                break
-        else:
-            group[i] = len(leaders)
-            leaders.append(int(i))
-    return np.array(leaders, int), group
+        if leaders:
+            near = np.abs(ends.u[leaders] - ends.u[i]).max(1) < 0.1
+            near &= ends.cost[i] <= 1.01 * ends.cost[leaders]
+            if near.any():
+                group[i] = near.argmax()
+                continue
+        group[i] = len(leaders)
+        leaders.append(int(i))
+    return ends.of(np.array(leaders, int)), group
 
 
 def _low_discrepancy(count: int, dimensions: int, seed: int) -> Array:
@@ -163,38 +256,37 @@ def _low_discrepancy(count: int, dimensions: int, seed: int) -> Array:
 
 def starts(problem: Problem, count: int, seed: int) -> Array:
     """Coordinates (count, k) of the most promising candidates that stand apart, from the data's own scales."""
-    candidates = _declared(problem) if problem.law.starts is not None else _projected(problem, seed)
-    candidates = candidates[np.isfinite(candidates).all(1)]
-    cost = problem.cost(problem.residuals(candidates), u=candidates)
+    candidates, r = _declared(problem) if problem.law.starts is not None else _projected(problem, seed)
+    with np.errstate(invalid="ignore"):
+        cost = problem.cost(r, u=candidates)
+    cost = np.where(np.isfinite(candidates).all(1), cost, np.inf)
     order = np.argsort(cost, kind="stable")
     order = order[np.isfinite(cost[order])]
-    if not len(order):
-        return candidates[:0]
-    spread = candidates[order].std(0) + 1e-9
+    sorted_ = candidates[order]
+    place = sorted_ / (sorted_.std(0) + 1e-9) if len(order) else sorted_
     chosen: list[int] = []
+    apart = np.full(len(order), np.inf)  # distance from the nearest that is chosen
     for reach in (0.5, 0.2, 0.0):  # distant ones first, closer ones if there is room left
-        for i in order:
-            if len(chosen) == count:
-                break
-            if i in chosen:
-                continue
-            distance = np.abs((candidates[i] - candidates[chosen]) / spread).max(1) if chosen else np.array([np.inf])
-            if distance.min() >= reach:
-                chosen.append(int(i))
-    return candidates[chosen]
+        while len(chosen) < count and (apart >= reach).any():
+            chosen.append(int(np.argmax(apart >= reach)))
+            apart = np.minimum(apart, np.abs(place - place[chosen[-1]]).max(1))
+            apart[chosen] = -1.0
+    return sorted_[chosen]
 
 
-def _declared(problem: Problem) -> Array:
+def _declared(problem: Problem) -> tuple[Array, Array]:
+    """The law's own candidates (S, k) and their residuals (S, n)."""
     assert problem.law.starts is not None
     named = dict(zip(problem.law.inputs, problem.inputs, strict=True))
     found = problem.law.starts(named, problem.loss)
-    return problem.coordinates(np.array([[s[name] for name in problem.free] for s in found]).reshape(len(found), -1))
+    u = problem.coordinates(np.array([[s[name] for name in problem.free] for s in found]).reshape(len(found), -1))
+    return u, problem.residuals(u)
 
 
-def _projected(problem: Problem, seed: int) -> Array:
-    """Candidates on a grid of the nonlinear parameters, the linear ones by non-negative least squares."""
-    linear = [n for n in problem.free if problem.law.param(n).linear and problem.law.param(n).lo == 0]
-    linear = [n for n in linear if not any(s == n and not problem.law.param(t).linear for t, s in problem.tied.items())]
+def _projected(problem: Problem, seed: int) -> tuple[Array, Array]:
+    """Candidates (S, k) on a grid of the nonlinear parameters, the linear ones by non-negative least squares, and their
+    residuals (S, n)."""
+    linear = _linear(problem)
     shape = [n for n in problem.free if n not in linear]
     theta = np.ones((GRID if shape else 1, len(problem.free)))
     if shape:
@@ -203,24 +295,21 @@ def _projected(problem: Problem, seed: int) -> Array:
             lo, hi = _start_range(problem, problem.law.param(name))
             theta[:, problem.free.index(name)] = _between(lo, hi, unit[:, j], problem.law.param(name))
     if not linear:
-        return problem.coordinates(theta)
+        u = problem.coordinates(theta)
+        return u, problem.residuals(u)
     at = [problem.free.index(name) for name in linear]
-    theta[:, at] = 0.0
-    base = problem.predicted(theta)
-    columns = []
-    for i in at:
-        theta[:, i] = 1.0
-        columns.append(problem.predicted(theta) - base)
-        theta[:, i] = 0.0
-    relative = 1 / problem.loss
-    stacked = np.stack(columns, 1) * relative
+    theta[:, at] = 1.0
+    value, columns = problem.slopes(theta, linear)
+    base = value - sum(columns)
+    stacked = np.stack(columns, 1) / problem.loss
     usable = np.isfinite(stacked).all((1, 2)) & np.isfinite(base).all(1)
-    solution, _ = nonnegative_least_squares(stacked[usable], 1 - base[usable] * relative)
+    theta, base, stacked = theta[usable], base[usable] / problem.loss, stacked[usable]
+    solution, _ = nonnegative_least_squares(stacked, 1 - base)
     # a coefficient that came out 0 starts at a hundredth of the loss instead: its logarithm must be finite
-    size = np.abs(stacked[usable]).max(2).T
-    theta = theta[usable]
-    theta[:, at] = np.where(solution > 0, solution, 0.01 / np.maximum(size, 1e-100)).T
-    return problem.coordinates(theta)
+    size = np.abs(stacked).max(2)
+    theta[:, at] = np.where(solution.T > 0, solution.T, 0.01 / np.maximum(size, 1e-100))
+    share = base + np.matmul(theta[:, None, at], stacked)[:, 0]
+    return problem.coordinates(theta), problem.residuals_of(share * problem.loss)
 
 
 def _start_range(problem: Problem, param: Param) -> tuple[float, float]:

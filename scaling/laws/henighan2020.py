@@ -12,10 +12,19 @@ from scaling.law import Exponent, Floor, Size, law
 from scaling.projection import nonnegative_least_squares
 
 
-def _gradient(x: Any, *, L_inf: Any, x0: Any, alpha: Any) -> tuple[Any, ...]:
+def _derivatives(x: Any, *, L_inf: Any, x0: Any, alpha: Any) -> tuple[Any, Any, Any]:
     ratio = np.log(x0) - np.log(x)
     term = np.exp(alpha * ratio)
-    return np.ones_like(term * L_inf), alpha / x0 * term, ratio * term
+    by_x0, by_alpha = alpha / x0 * term, ratio * term
+
+    def second() -> dict[tuple[str, str], Any]:
+        return {
+            ("x0", "x0"): (alpha - 1) / x0 * by_x0,
+            ("x0", "alpha"): (term + alpha * by_alpha) / x0,
+            ("alpha", "alpha"): ratio * by_alpha,
+        }
+
+    return L_inf + term, (np.ones_like(term * L_inf), by_x0, by_alpha), second
 
 
 def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[str, float]]:
@@ -52,7 +61,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
         "video_vq_C": {"L_inf": 0.95, "x0": 2.2e-5, "alpha": 0.14},
         "math_extrapolate_C": {"L_inf": 0.14, "x0": 1.4e-5, "alpha": 0.17},
     },
-    gradient=_gradient,
+    derivatives=_derivatives,
     starts=_starts,
     units="x: any one of N, D, C; the published compute trends count C in PF-days; loss: nats/token",
     notes="L_inf reads as the entropy of the data, the rest as the KL divergence to the model (section 1.1).",

@@ -10,10 +10,21 @@ import numpy as np
 from scaling.law import Exponent, Floor, Scale, law
 
 
-def _gradient(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any) -> tuple[Any, ...]:
+def _derivatives(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any) -> tuple[Any, Any, Any]:
     log_n, log_d = np.log(N), np.log(D)
     n, d = np.exp(-alpha * log_n), np.exp(-beta * log_d)
-    return np.ones_like(n * E), n, d, -A * log_n * n, -B * log_d * d
+    term_n, term_d = A * n, B * d
+    by_alpha, by_beta = -log_n * term_n, -log_d * term_d
+
+    def second() -> dict[tuple[str, str], Any]:
+        return {
+            ("A", "alpha"): -log_n * n,
+            ("alpha", "alpha"): -log_n * by_alpha,
+            ("B", "beta"): -log_d * d,
+            ("beta", "beta"): -log_d * by_beta,
+        }
+
+    return E + term_n + term_d, (np.ones_like(n * E), n, d, by_alpha, by_beta), second
 
 
 @law(
@@ -23,7 +34,7 @@ def _gradient(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any) 
         "hoffmann2022": {"E": 1.6934, "A": 406.4, "B": 410.7, "alpha": 0.3392, "beta": 0.2849},
         "besiroglu2024": {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
     },
-    gradient=_gradient,
+    derivatives=_derivatives,
     units="N: all parameters, embeddings included; D: tokens; loss: nats/token",
     notes="A and B are poorly determined and move with alpha and beta: compare predictions, E and the exponents.",
 )
