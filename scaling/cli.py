@@ -213,7 +213,12 @@ def _uncertain(sub: argparse.ArgumentParser, table: bool = False) -> None:
         help=("a CSV file of runs, or " if table else "") + "a fit written by `scaling fit`, or - for stdin",
     )
     sub.add_argument("--level", type=float, default=0.9, help="chance that an interval should cover (default 0.9)")
-    sub.add_argument("--resamples", type=int, default=None, help="bootstrap resamples (default 1000; 200 for curves)")
+    sub.add_argument(
+        "--resamples",
+        type=int,
+        default=None,
+        help="bootstrap resamples (default 1000; for curves 200; from a table 100)",
+    )
     sub.add_argument("--seed", type=int, default=0, help="seed of the resampling (default 0)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 

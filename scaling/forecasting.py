@@ -117,8 +117,10 @@ def _stacked(stacked: Stack, level: float, cautious: bool, given: dict[str, Any]
     frame = stacked.forecast(n, d, level, cautious)
     fitted = stacked.table[["N", "D"]].to_numpy().T
     why = too_little(stacked.size, fitted)
-    ranges = [(own.min() * 0.999, own.max() * 1.001) for own in fitted]
-    inside = all(((lo <= asked) & (asked <= hi)).all() for asked, (lo, hi) in zip((n, d), ranges, strict=True))
+    ranges = [(own.min(), own.max()) for own in fitted]
+    inside = all(
+        ((lo * 0.999 <= asked) & (asked <= hi * 1.001)).all() for asked, (lo, hi) in zip((n, d), ranges, strict=True)
+    )
     if why and not (inside and (frame["beyond"] < 1.001).all()):
         (least_n, most_n), (least_d, most_d) = ranges
         raise ScalingError(

@@ -34,6 +34,7 @@ def test_the_forecast_is_the_weighted_mean_of_the_logarithms_and_its_interval_th
     parts = frame.filter(like="sd_")
     assert list(parts) == ["sd_parameters", "sd_scatter", "sd_laws", "sd_distance"]
     np.testing.assert_allclose(np.log(frame["hi"] / frame["lo"]), 2 * 1.2815516 * np.sqrt((parts**2).sum(axis=1)))
+    np.testing.assert_allclose(frame["sd_laws"], np.sqrt(((each - weights @ each) ** 2).mean(0)), rtol=1e-6)
     np.testing.assert_allclose(frame["sd_distance"], [0, PER_DECADE * np.log10(frame["beyond"][1])])
     wider = scaling.forecast(stacked, N=[1e9, 2e10], D=[1e11, 4e11], level=0.8, cautious=True)
     np.testing.assert_allclose(np.log(wider["hi"] / wider["lo"]), np.log(frame["hi"] / frame["lo"]) * 2 / 1.6448536)
