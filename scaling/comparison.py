@@ -95,6 +95,8 @@ def compare(
     The largest budgets are hidden, at every cut in compute that leaves enough rows; each law is fitted to the rest and
     forecasts what was hidden, with its interval. Raises TableError when no law can be fitted.
     """
+    if not isinstance(options.get("weights", ""), str | None):
+        raise ScalingError("compare takes weights= as a column's name: each rehearsal sees other rows")
     chosen = _candidates(laws, table, x)
     fits: dict[str, Fit] = {}
     notes: list[str] = []

@@ -92,6 +92,8 @@ def test_what_cannot_be_compared_is_said() -> None:
         scaling.compare(["chinchilla", "tissue"], runs())
     with pytest.raises(scaling.TableError, match="no law of finished runs reads"):
         scaling.compare(None, runs()[["N", "loss"]])
+    with pytest.raises(scaling.ScalingError, match="a column's name"):
+        scaling.compare("chinchilla", runs(), weights=np.ones(48))
     with pytest.raises(scaling.ScalingError, match="did you mean chinchilla"):
         scaling.compare("chinchila", runs())
 
