@@ -80,6 +80,26 @@ def test_the_gradient_agrees_with_central_differences(one: Law) -> None:
         np.testing.assert_allclose(column, expected, rtol=1e-5, atol=1e-14 * np.max(ahead) / h)
 
 
+@pytest.mark.parametrize("one", [one for one in LAWS.values() if one.derivatives], ids=lambda one: one.name)
+def test_declared_second_derivatives_agree_with_differences_of_the_first(one: Law) -> None:
+    assert one.derivatives is not None
+    inputs, params = example_inputs(one), example_params(one)
+    declared = one.derivatives(*inputs, **params)[2]()
+    for i, first in enumerate(one.names):
+        for second in one.names:
+            h = 1e-5 * params[second]
+            ahead, behind = (
+                np.asarray(one.derivatives(*inputs, **(params | {second: params[second] + s * h}))[1][i])
+                for s in (1, -1)
+            )
+            column = declared.get((first, second), declared.get((second, first), 0.0))
+            difference = np.broadcast_to((ahead - behind) / (2 * h), np.shape(inputs[0]))
+            size = np.max(np.abs(ahead)) / params[second]  # differences lose five digits of this
+            np.testing.assert_allclose(
+                np.broadcast_to(column, difference.shape), difference, rtol=1e-4, atol=1e-9 * size
+            )
+
+
 @EVERY
 def test_equations_broadcast_over_a_batch_of_parameters(one: Law) -> None:
     inputs = example_inputs(one)

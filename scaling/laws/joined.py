@@ -22,20 +22,38 @@ Amplitude = Annotated[float, Param(lo=0.0, unit="nats/token x input^exponent")]
 Joint = Annotated[float, Param(lo=0.08, hi=4.5, start=(0.3, 2.0))]
 
 
-def _gradient(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, k: Any) -> tuple[Any, ...]:
+def _derivatives(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, k: Any) -> tuple[Any, Any, Any]:
+    # The joint term depends on n = ln(A / N^alpha), d = ln(B / D^beta) and k; p and q are the shares of the two.
     log_n, log_d = np.log(N), np.log(D)
     n, d = np.log(A) - alpha * log_n, np.log(B) - beta * log_d
     both = np.logaddexp(n / k, d / k)
-    term, share = np.exp(k * both), np.exp(n / k - both)
-    by_n, by_d = term * share, term * np.exp(d / k - both)
-    return (
-        np.ones_like(term * E),
-        by_n / A,
-        by_d / B,
-        -by_n * log_n,
-        -by_d * log_d,
-        term * both - (by_n * n + by_d * d) / k,
-    )
+    term, p, q = np.exp(k * both), np.exp(n / k - both), np.exp(d / k - both)
+    by_n, by_d, rate = term * p, term * q, both - (p * n + q * d) / k
+
+    def second() -> dict[tuple[str, str], Any]:
+        tilt = p * q * (n - d) / k**2
+        nn, nd, dd = by_n * (p + q / k), by_n * q * (1 - 1 / k), by_d * (q + p / k)
+        nk, dk = by_n * rate - term * tilt, by_d * rate + term * tilt
+        return {
+            ("A", "A"): (nn - by_n) / A**2,
+            ("A", "B"): nd / (A * B),
+            ("A", "alpha"): -nn * log_n / A,
+            ("A", "beta"): -nd * log_d / A,
+            ("A", "k"): nk / A,
+            ("B", "B"): (dd - by_d) / B**2,
+            ("B", "alpha"): -nd * log_n / B,
+            ("B", "beta"): -dd * log_d / B,
+            ("B", "k"): dk / B,
+            ("alpha", "alpha"): nn * log_n**2,
+            ("alpha", "beta"): nd * log_n * log_d,
+            ("alpha", "k"): -nk * log_n,
+            ("beta", "beta"): dd * log_d**2,
+            ("beta", "k"): -dk * log_d,
+            ("k", "k"): term * (rate**2 + tilt * (n - d) / k),
+        }
+
+    first = (np.ones_like(term * E), by_n / A, by_d / B, -by_n * log_n, -by_d * log_d, term * rate)
+    return E + term, first, second
 
 
 def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[str, float]]:
@@ -65,7 +83,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
 
 @law(
     cite="Hoffmann 2022 and Kaplan 2020, joined by k: arXiv:2203.15556, eq. 2; arXiv:2001.08361, eq. 1.5",
-    gradient=_gradient,
+    derivatives=_derivatives,
     starts=_starts,
     units="N: parameters, counted the same way in every row; D: tokens; loss: nats/token",
     notes="A free k is poorly determined, and forecasts worse than k = 1 unless a prior holds it; with k tied to beta "
