@@ -20,6 +20,7 @@ from scaling.projection import nonnegative_least_squares
 Array = NDArray[np.float64]
 GRID = 256  # candidate values of the nonlinear parameters, each with its linear ones solved for
 BATCH = 60_000  # numbers in one batch of derivatives: what stays in a processor's cache is fastest
+MANY = 4000  # rows: of more, a part is searched, and all are used from its optima on
 STRAIGHT = 3  # starts that descend on the objective itself from the first step on
 AGREE = 1e-6  # two ends are the same optimum when their objectives differ by less, relatively
 
@@ -191,6 +192,8 @@ def minimise(problem: Problem, u: Array) -> Ends:
     so they first come down on the same objective with a threshold of the residuals' own size. The most promising starts
     also go straight down, lest the wide threshold leads away from the optimum.
     """
+    if _many(problem):
+        return _minimise_many(problem, u)
     count, own = len(u), np.argsort(problem.cost(problem.residuals(u), u=u), kind="stable")[:STRAIGHT]
     ends, member = _together(descend(_widened(problem, u), u, exact=False, iterations=9, tolerance=1e-4, project=True))
     u = np.concatenate([ends.u, u[own]])
@@ -202,11 +205,42 @@ def minimise(problem: Problem, u: Array) -> Ends:
         )
         ends, group = _together(reached)
         u, damping, member = ends.u, ends.damping, group[member]
-    ahead = np.flatnonzero((ends.cost <= 1.1 * ends.cost.min()) & ~ends.converged)  # who lags by more is left there
-    last = descend(problem, u[ahead], exact=True, iterations=100, tolerance=1e-14, damping=damping[ahead])
-    ends.u[ahead], ends.cost[ahead], ends.converged[ahead] = last.u, last.cost, last.converged
+    # with few rows in Huber's zone Newton steps turn at edge after edge; who lags by ever less is left where it is
+    for margin, iterations in ((0.1, 50), (0.1, 50), (0.03, 200), (0.01, 700), (0.003, 2000)):
+        ahead = np.flatnonzero((ends.cost <= (1 + margin) * ends.cost.min()) & ~ends.converged)
+        if not len(ahead):
+            break
+        last = descend(
+            problem, ends.u[ahead], exact=True, iterations=iterations, tolerance=1e-14, damping=ends.damping[ahead]
+        )
+        ends.u[ahead], ends.cost[ahead], ends.converged[ahead] = last.u, last.cost, last.converged
+        ends.damping[ahead] = last.damping
+        ends, group = _together(ends)
+        member = group[member]
     member[own] = np.where(ends.cost[member[count:]] < ends.cost[member[own]], member[count:], member[own])
     return ends.of(member[:count])
+
+
+def _many(problem: Problem) -> bool:
+    return len(problem.loss) > MANY and problem.law.kind == "points"
+
+
+def _thinned(problem: Problem) -> Problem:
+    """The problem on MANY of its rows, drawn at random, each weighing as much more."""
+    count = len(problem.loss)
+    rows = np.sort(np.random.default_rng(0).choice(count, MANY, replace=False))
+    inputs = tuple(np.asarray(values)[rows] for values in problem.inputs)
+    return replace(problem, inputs=inputs, loss=problem.loss[rows], weights=problem.weights[rows] * (count / MANY))
+
+
+def _minimise_many(problem: Problem, u: Array) -> Ends:
+    """The search on a part of the rows; its best distinct ends then descend on all of them."""
+    few = minimise(_thinned(problem), u)
+    leaders, member = _together(few)
+    ahead = np.flatnonzero(leaders.cost <= 1.2 * leaders.cost.min())[:4]
+    last = descend(problem, leaders.u[ahead], exact=True, iterations=60, tolerance=1e-13)
+    leaders.u[ahead], leaders.cost[ahead], leaders.converged[ahead] = last.u, last.cost, last.converged
+    return leaders.of(member)
 
 
 def _widened(problem: Problem, u: Array) -> Problem:
@@ -224,7 +258,7 @@ def minimise_near(problem: Problem, u: Array, weights: Array | None = None, shif
     """Both phases for B problems that differ in weights or losses, each from its own near start (see `descend`)."""
     near = descend(problem, u, weights=weights, shift=shift, exact=False, iterations=4, tolerance=1e-6)
     return descend(
-        problem, near.u, weights=weights, shift=shift, exact=True, iterations=60, tolerance=1e-13, damping=near.damping
+        problem, near.u, weights=weights, shift=shift, exact=True, iterations=600, tolerance=1e-13, damping=near.damping
     )
 
 
@@ -256,6 +290,8 @@ def _low_discrepancy(count: int, dimensions: int, seed: int) -> Array:
 
 def starts(problem: Problem, count: int, seed: int) -> Array:
     """Coordinates (count, k) of the most promising candidates that stand apart, from the data's own scales."""
+    if _many(problem):
+        problem = _thinned(problem)
     candidates, r = _declared(problem) if problem.law.starts is not None else _projected(problem, seed)
     with np.errstate(invalid="ignore"):
         cost = problem.cost(r, u=candidates)

@@ -86,3 +86,19 @@ def test_a_law_that_has_no_loss_in_part_of_the_box_is_fitted() -> None:
     fit = scaling.fit(partial, table)
     assert fit.params["a"] == pytest.approx(0.4, rel=1e-5)
     assert np.isfinite(problem_of(fit).residuals(problem_of(fit).coordinates(fit.free_values[None]))).all()
+
+
+def test_random_problems_end_at_the_best_that_many_more_starts_find() -> None:
+    from benchmarks import search
+
+    for number in range(75, 95):  # all laws; few levels and narrow ranges among them
+        problem, true = search.draw(number)
+        best = search.reference(problem, true, more=2, scipy_starts=1)
+        assert search.miss(problem, best) <= 1e-8, f"problem {number}"
+
+
+def test_many_rows_are_searched_in_part_and_fitted_whole() -> None:
+    problem = noisy("power", rows=20_000)
+    best = minimise(problem, starts(problem, 8, 0)).cost.min()
+    at = minimise_near(problem, problem.coordinates(np.array([[TRUE["power"][n] for n in problem.free]])))
+    assert best == pytest.approx(at.cost[0], rel=1e-11)
