@@ -42,6 +42,12 @@ def test_rows_per_byte_among_per_token_are_named() -> None:
     assert "4 rows have losses 0.2" in said and "(rows 3, 17, 40, 41), as if in another unit (per byte" in said
 
 
+def test_rows_an_eighth_apart_are_other_runs_and_no_other_unit() -> None:
+    table = runs(noise=0.0005)
+    table.loc[[3, 17, 40, 41], "loss"] *= 1.125
+    assert "unit" not in problems(table)
+
+
 def test_one_outlier_is_no_other_unit() -> None:
     table = runs()
     table.loc[3, "loss"] /= np.log(2)
