@@ -131,7 +131,7 @@ def test_every_problem_says_what_to_do_next() -> None:
 
 
 def test_standard_errors_follow_scatter_that_differs_between_rows() -> None:
-    # as in Chinchilla's figure 4, small budgets scatter more; one curvature for all rows gave half the bootstrap's error
+    # small budgets scatter more, as in Chinchilla's figure 4; one curvature for all rows gave half the bootstrap's
     table = runs(noise=0.0)
     rng = np.random.default_rng(2)
     budget = np.log(table["N"] * table["D"])
