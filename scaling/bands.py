@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from scaling.errors import ScalingError
 
@@ -15,7 +16,7 @@ def half_width(level: float) -> float:
     """Standard deviations to either side of the centre of a normal interval that covers with chance `level`."""
     if not 0 < level < 1:
         raise ScalingError(f"level is the chance that the interval covers, between 0 and 1; got {level}")
-    return float(ndtri(0.5 + level / 2))
+    return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 def spread(drawn: Array) -> Array:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import fdtrc, ndtri
 
 from scaling.constrained import Quantity
 from scaling.problem import Problem
@@ -220,6 +219,8 @@ def _shape(found: Solution, columns: dict[str, str]) -> list[str]:
     terms = [np.ones(n), *logs, *(x * y for i, x in enumerate(logs) for y in logs[i:])]
     terms += [x**3 for x in logs]
     surface = np.stack(terms, 1)
+    from scipy.special import fdtrc, ndtri  # costs a fifth of a second to import: only who fits pays
+
     order = np.argsort(np.argsort(problem.residuals(found.u[None])[0])) + 1
     scores = ndtri(order / (n + 1))
     fitted, _, rank, _ = np.linalg.lstsq(surface, scores, rcond=1e-8)

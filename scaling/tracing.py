@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from scaling.constrained import Quantity, constrained
 from scaling.problem import LIMIT, Problem
@@ -61,7 +60,7 @@ def trace(
     """The profile of a quantity about the fit's coordinates u (k,); `groups` counts independent rows or clusters."""
     n, k = len(problem.loss), len(u)
     freedom = max(min(n - k, groups - 1), 1)
-    critical = float(stdtrit(freedom, 0.5 + level / 2))
+    critical = _student(freedom, 0.5 + level / 2)
     slope = np.nan_to_num(quantity.gradient(u[None])[0])
     size = np.maximum(np.sqrt(np.diag(stand.bread)), 1e-150)
     inverse = np.linalg.pinv(stand.bread / np.outer(size, size), rcond=1e-10) / np.outer(size, size)
@@ -133,7 +132,7 @@ def trace_from_zero(
     j = problem.free.index(name)
     stand = standing(without, without.coordinates(np.delete(theta, j)[None])[0], clusters)
     freedom = max(min(len(problem.loss) - len(theta), groups - 1), 1)
-    critical = float(stdtrit(freedom, 0.5 + level / 2))
+    critical = _student(freedom, 0.5 + level / 2)
     along = np.eye(len(theta))[j]
     quantity = Quantity(lambda u: u[:, j], lambda u: np.broadcast_to(along, u.shape), linear=True)
     start = off_bounds(problem, theta, 1.0)
@@ -185,3 +184,10 @@ def _crossing(at: Array, root: Array, wanted: float) -> float:
         return float(at[i])
     part = (abs(wanted) - high[i - 1]) / (high[i] - high[i - 1])
     return float(at[i - 1] + part * (at[i] - at[i - 1]))
+
+
+def _student(freedom: float, share: float) -> float:
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit  # costs a fifth of a second to import: only who traces pays
+
+    return float(stdtrit(freedom, share))
