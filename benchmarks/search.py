@@ -1,6 +1,6 @@
 """How often a fit ends at the global optimum: random synthetic problems over the laws of points.
 
-    python benchmarks/search.py [--problems 300] [--scipy 200] [--more 100] [--cache FILE]
+    python benchmarks/search.py [--first 0] [--problems 300] [--scipy 200] [--more 100] [--cache FILE]
 
 Each problem draws a law, its truth, a design (spread, few levels, narrow ranges, budgets of equal compute, very large N
 and D), noise of .1% to 5%, and up to a tenth of outliers. The reference is the least objective known: our search from
@@ -105,6 +105,7 @@ def miss(problem: Problem, best: float, seed: int = 0) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--problems", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0, help="number of the first problem")
     parser.add_argument("--scipy", type=int, default=200, help="L-BFGS-B descents a problem in the reference")
     parser.add_argument("--more", type=int, default=100, help="how many times the default starts the reference takes")
     parser.add_argument("--cache", type=Path, help="JSON file of references, outside the repository")
@@ -113,7 +114,7 @@ def main() -> None:
     if options.cache and options.cache.exists():
         known = json.loads(options.cache.read_text())
     spent, failures = 0.0, []
-    for number in range(options.problems):
+    for number in range(options.first, options.first + options.problems):
         problem, true = draw(number)
         key = f"{number} {options.more} {options.scipy}"
         if key not in known:
