@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import ScalingError
+from scaling.files import write_text
 from scaling.options import floats as _floats, names as _names, numbers as _pairs
 
 EXAMPLES = """examples:
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
         sys.stdout.flush()
     except ScalingError as error:
-        print(f"scaling: {error}", file=sys.stderr)
+        print(f"scaling: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -285,9 +286,9 @@ def _fit(args: argparse.Namespace) -> None:
         return
     law = _law_of(args)
     result = fit(law, _read(args, law), seed=args.seed, **_options(args))
+    print(to_json(result) if args.json else result.report(), flush=True)
     if args.output:
-        Path(args.output).write_text(to_json(result) + "\n", encoding="utf-8")
-    print(to_json(result) if args.json else result.report())
+        write_text(args.output, to_json(result) + "\n")
     if args.strict and not result.ok:
         raise ScalingError(f"--strict: the fit has {len(result.problems)} problems, the first: {result.problems[0]}")
 
@@ -305,8 +306,6 @@ def _fit_all(args: argparse.Namespace) -> None:
     named = {name: value for name, value in _options(args).items() if name not in ("x", "fix", "tie")}
     compared = compare(None, _read(args, None), x=args.x, seed=args.seed, **named)
     best = compared.fits[next(name for name in compared.ranking.index if name in compared.fits)]
-    if args.output:
-        Path(args.output).write_text(to_json(best) + "\n", encoding="utf-8")
     print(compared.report() + "\n", file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(to_json(best))
@@ -314,6 +313,8 @@ def _fit_all(args: argparse.Namespace) -> None:
         print(
             "\n".join([best.report(), "", "the others", *(f"  {f}" for f in compared.fits.values() if f is not best)])
         )
+    if args.output:
+        write_text(args.output, to_json(best) + "\n")
     if args.strict and not best.ok:
         raise ScalingError(f"--strict: {best.law.name} has {len(best.problems)} problems, first: {best.problems[0]}")
 

@@ -61,8 +61,6 @@ def read_curves(
     Raises TableError for a file that is missing, empty or lacks a column.
     """
     table = _renamed(_load(source), dict(map or {}) | ({"loss": loss} if loss else {}), CURVE_ALIASES)
-    if where is not None:
-        table = _keeping_attrs(table, select(table, where))
     needed = ("step", "loss") if schedules else ("step", "lr", "loss")
     lacking = [name for name in needed if name not in table]
     if lacking:
@@ -77,16 +75,27 @@ def read_curves(
     for name in ("step", "lr", "loss"):
         if name in table:
             _to_number(table, name)
-    return with_schedules(table, warmup=warmup, schedules=schedules)
+    if where is None:
+        return with_schedules(table, warmup=warmup, schedules=schedules)
+    chosen = select(table, where)
+    # learning rates are rebuilt from all rows of the runs that are left, then the rows are filtered
+    whole = _keeping_attrs(table, table[table["run"].isin(chosen["run"])])
+    rebuilt = with_schedules(whole, warmup=warmup, schedules=schedules)
+    return _keeping_attrs(rebuilt, rebuilt.loc[chosen.index])
 
 
 def with_schedules(
     table: pd.DataFrame, *, warmup: int | None = None, schedules: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
     """The curves with a learning rate for every update in `attrs["schedules"]`."""
+    if warmup is not None and warmup < 0:
+        raise TableError(f"warmup is a number of updates, not below 0; got {warmup}")
     known = {str(k): np.asarray(v, dtype=float) for k, v in (schedules or {}).items()}
     lrs: dict[str, Array] = {}
     interpolated, held = [], []
+    if known and not set(known) & set(table["run"].astype(str)):
+        names = _some(sorted(set(table["run"].astype(str))))
+        raise TableError(f"schedules names {_some(sorted(known))}, none of which is in the table: it has {names}")
     for run, rows in table.groupby("run", sort=False):
         run = str(run)
         steps = rows["step"].to_numpy(float)
@@ -118,8 +127,8 @@ def with_schedules(
         lrs[run] = np.interp(np.arange(last + 1), at, lr)
         first = int(at[0])
         if warmup is not None:
-            rise = min(warmup, first)
-            lrs[run][:rise] = lr[0] * np.arange(1, rise + 1) / max(warmup, 1)
+            rise = min(warmup, first)  # a log that starts within the warm-up starts below the peak
+            lrs[run][:rise] = lr[0] * np.arange(1, rise + 1) / max(min(warmup, first + 1), 1)
         elif first > 0:
             held.append(run)
         if len(logged) < last + 1 - first and np.ptp(lr) > 0:

@@ -87,7 +87,8 @@ class Fit:
         Inputs are named as the table's columns, array-like, and broadcast; a curve law gives the loss after every step.
         """
         arguments = law_inputs(self, inputs)
-        return np.asarray(self.law.function(*arguments, **self.params), dtype=float)
+        with np.errstate(divide="ignore"):  # before the first update above 0 a curve law has no loss to offer but inf
+            return np.asarray(self.law.function(*arguments, **self.params), dtype=float)
 
     def summary(self) -> pd.DataFrame:
         """One row a parameter: value, standard error (sandwich, rows independent), unit, and how it was found."""
@@ -143,6 +144,11 @@ def fit(
         raise ScalingError(f"starts must be at least 1, got {starts}")
     if not isinstance(table, pd.DataFrame):
         raise ScalingError(f"fit(law, table) takes a DataFrame, as from scaling.read_table; got {type(table).__name__}")
+    if seed < 0:
+        raise ScalingError(f"a seed is a whole number from 0 up, got {seed}")
+    if not table.index.is_unique:  # as pd.concat leaves it
+        attrs, table = table.attrs, table.reset_index(drop=True)
+        table.attrs = {k: v for k, v in attrs.items() if k != "damaged"}
     columns = _columns(law, table, x)
     fixed, tied = _held(law, fix or {}, tie or {})
     believed = merged(law, priors or {}, fixed, tied)
@@ -154,7 +160,8 @@ def fit(
     weight = _weights(kept, table, weights)
     problem = _problem(law, kept, columns, choice, fixed, tied, weight, believed)
     if not len(kept) or len(kept) + len(believed) < len(problem.free):
-        why = "; ".join(f"{len(g)} because {reason}" for reason, g in dropped.groupby("reason", sort=False))
+        reasons = [f"{len(g)} because {reason}" for reason, g in dropped.groupby("reason", sort=False)]
+        why = "; ".join(reasons[:4]) + ("; ..." if len(reasons) > 4 else "")
         raise TableError(
             f"{law.name} has {len(problem.free)} free parameters and needs at least as many rows; "
             f"{len(kept)} of {len(kept) + len(dropped)} rows can be used" + (f" (dropped {why})" if why else "")
@@ -244,8 +251,8 @@ def positive_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
 
 def _checked_schedule(schedule: Any) -> Array:
     lr = np.asarray(schedule, dtype=float)
-    if lr.ndim != 1 or not len(lr) or not (np.isfinite(lr) & (lr >= 0)).all() or lr[0] <= 0:
-        raise ScalingError("schedule must be a list of learning rates, one a step, none negative, the first above 0")
+    if lr.ndim != 1 or not len(lr) or not (np.isfinite(lr) & (lr >= 0)).all() or not lr.any():
+        raise ScalingError("schedule must be a list of learning rates, one a step, none negative, not all 0")
     return lr
 
 
@@ -301,6 +308,12 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
     if fractional.any():
         kept["step"] = np.floor(kept["step"])
         notes.append(f"{int(fractional.sum())} steps that were no whole numbers of updates were rounded down")
+    idle = trajectory(kept).area <= 0 if len(kept) else np.zeros(0, bool)
+    if idle.any():
+        reason = "no update had a learning rate above 0 yet"
+        gone = pd.DataFrame({"row": kept.index[idle], "reason": reason})
+        kept, dropped = kept[~idle], pd.concat([dropped, gone], ignore_index=True)
+        kept.attrs = attrs
     notes += assumptions(kept)
     return kept, dropped
 

@@ -88,8 +88,14 @@ def values_at(fit: Fit, params: Array, inputs: tuple[Array, ...]) -> Array:
 
 
 def _curve(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFrame:
+    with np.errstate(divide="ignore", invalid="ignore"):  # steps before the first update above 0 have no loss
+        return _curve_band(draws, arguments, z)
+
+
+def _curve_band(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFrame:
     fit = draws.fit
     loss = np.asarray(fit.law.function(*arguments, **fit.params), dtype=float)
+    loss = np.where(np.isfinite(loss), loss, np.nan)
     total = np.zeros_like(loss)
     if draws.method == "jackknife":
         # variance of the jackknife: (K - 1) / K times the sum of squares over the K fits that each miss one curve

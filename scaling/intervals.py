@@ -78,7 +78,12 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
         resamples = 1000 if fit.law.kind == "points" else 200
     if resamples < 2:
         raise ScalingError(f"a bootstrap needs at least 2 resamples, got {resamples}")
+    if seed < 0:
+        raise ScalingError(f"a seed is a whole number from 0 up, got {seed}")
     problem = problem_of(fit)
+    if not problem.free:
+        held = np.tile(list(fit.params.values()), (2, 1))
+        return Draws(fit, held, "held", seed, rehearse(fit), ("every parameter is held: none has an interval",))
     rng = np.random.default_rng(seed)
     cluster = clusters(fit)
     count = int(cluster.max()) + 1

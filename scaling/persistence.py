@@ -76,6 +76,9 @@ def from_json(text: str) -> Fit:
         table = pd.DataFrame(
             {name: pd.Series(values, dtype=object).infer_objects() for name, values in record["table"].items()}
         )
+        absent = [name for name in record["columns"].values() if name not in table]
+        if absent or not len(table):
+            raise ScalingError(f"this fit is damaged: its table lacks {', '.join(absent) or 'rows'}; fit again")
         table.index = pd.Index(record["index"])
         for name in ("step", "lr", *record["columns"].values()):
             if name in table:

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from scaling.allocation import optimum
 from scaling.errors import ScalingError
+from scaling.files import write_whole
 from scaling.fitting import Fit
 from scaling.forecasting import forecast
 from scaling.heldout import HeldOut
@@ -223,7 +224,7 @@ def save(figure: Figure, path: str) -> None:
     if ending not in known:
         raise ScalingError(f"cannot write a plot to {path}: its name must end in {', '.join('.' + k for k in known)}")
     with mpl.rc_context(STYLE):
-        figure.savefig(path, format=ending)
+        write_whole(path, lambda file: figure.savefig(file, format=ending))
 
 
 def _tex(fit: Fit) -> str:

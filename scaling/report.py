@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling.curves import read_curves
+from scaling.curves import LONGEST, read_curves
 from scaling.errors import ScalingError, nearest
+from scaling.files import write_text
 from scaling.forecasting import rehearsal_line
 from scaling.heldout import HeldOut, hold_out, hold_out_curve
 from scaling.law import Law
@@ -122,6 +123,8 @@ def schedule_from(spec: str) -> NDArray[np.float64]:
             options[key.strip()] = int(float(value)) if key.strip() in ("steps", "warmup", "cooldown") else float(value)
         except ValueError:
             options[key.strip()] = value.strip()
+    if not 0 < float(options.get("steps") or 0) <= LONGEST:
+        raise ScalingError(f"schedule {spec!r}: steps must be given, between 1 and {LONGEST}")
     try:
         return SCHEDULES[name](**options)
     except (TypeError, ValueError) as error:
@@ -220,8 +223,8 @@ def _write(
 
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "forecast.csv", folder / "fit.json", folder / "forecast.png"]
-    held.outcome.to_csv(written[0], index=False)
-    written[1].write_text(to_json(held.draws.fit) + "\n", encoding="utf-8")
+    write_text(written[0], held.outcome.to_csv(index=False))
+    write_text(written[1], to_json(held.draws.fit) + "\n")
     drawn = None
     if curves is not None and {"tokens"} <= set(curves.columns):
         drawn = curves[curves["loss"].notna()].merge(
@@ -232,6 +235,6 @@ def _write(
         longest = max(whole, key=lambda pair: pair[1].outcome["step"].max())
         frame = pd.concat([one.outcome.assign(run=run) for run, one in whole], ignore_index=True)
         written += [folder / "curve_forecast.csv", folder / "curve_forecast.png"]
-        frame.to_csv(written[3], index=False)
+        write_text(written[3], frame.to_csv(index=False))
         save(figure_of(longest[1].draws, held=longest[1]), str(written[4]))
     print("\nwrote " + ", ".join(str(path) for path in written), file=sys.stderr if args.json else sys.stdout)

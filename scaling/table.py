@@ -46,8 +46,6 @@ def read_table(source: Source, *, map: Mapping[str, str] | None = None, where: s
     TableError for a file that is missing, empty or not a table.
     """
     table = _renamed(_load(source), map or {}, ALIASES)
-    if where is not None:
-        table = _keeping_attrs(table, select(table, where))
     for name in NUMBERS:
         if name in table:
             _to_number(table, name)
@@ -63,7 +61,7 @@ def read_table(source: Source, *, map: Mapping[str, str] | None = None, where: s
         table["run"] = [f"row {i}" for i in table.index]
         table.attrs["made"] = ("run",)
         table.attrs["notes"] += ("no column run: each row is taken as a run of its own",)
-    return table
+    return table if where is None else _keeping_attrs(table, select(table, where))
 
 
 def usable(
@@ -89,7 +87,7 @@ def usable(
             raw = damaged.get((row, column), table[column].iloc[at])
             reasons.setdefault(row, f"{column} is {_said(raw)}{_status(table, at)}")
     kept = table.loc[[i for i in table.index if i not in reasons]] if reasons else table
-    repeats = kept.duplicated(keep="first")
+    repeats = kept.drop(columns=list(table.attrs.get("made", ()))).duplicated(keep="first")
     if "run" in kept and repeats.any():
         reasons |= dict.fromkeys(kept.index[repeats], "repeats an earlier row exactly")
         kept = kept[~repeats]
@@ -147,8 +145,13 @@ def _load(source: Source) -> pd.DataFrame:
         except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError) as error:
             raise TableError(f"cannot read {name} as a CSV: {error}") from None
         table.attrs["source"] = name
-    repeated = table.columns[table.columns.duplicated()]
-    if len(repeated):
+    names = {*ALIASES, *CURVE_ALIASES}
+    # pandas calls the second of two columns of one name NAME.1
+    repeated = [*table.columns[table.columns.duplicated()], *(n for n in sorted(names) if f"{n}.1" in table)]
+    if len(table.columns) == 1 and (separator := next((s for s in ";\t" if s in str(table.columns[0])), None)):
+        said = "tabs" if separator == "\t" else repr(separator)
+        raise TableError(f"{table.attrs['source']} is separated by {said}; expected a CSV separated by commas")
+    if repeated:
         raise TableError(f"{table.attrs['source']} has more than one column named {', '.join(map(str, repeated))}")
     if not len(table):
         raise TableError(f"{table.attrs['source']} has a header and no rows")
@@ -160,13 +163,14 @@ def _load(source: Source) -> pd.DataFrame:
 
 
 def _renamed(table: pd.DataFrame, mapping: Mapping[str, str], aliases: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    given = table.copy(deep=False)
     for ours, theirs in mapping.items():
-        if theirs not in table:
+        if theirs not in given:
             raise TableError(
                 f"map asks for {ours} from a column {theirs!r}, which {table.attrs['source']} does not have; "
                 f"{nearest(theirs, map(str, table.columns))}"
             )
-        table[ours] = table[theirs]
+        table[ours] = given[theirs]
     for ours, names in aliases.items():
         found = [name for name in names if name in table]
         if found and ours not in table:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,11 @@ def select(table: pd.DataFrame, expression: str) -> pd.DataFrame:
 
     Columns whose names are not words are written in backquotes: `val/loss` < 3.
     """
-    mask = np.broadcast_to(np.asarray(_mask(table, expression)), (len(table),))
+    value = np.asarray(_mask(table, expression))
+    if value.ndim == 0 or value.shape == (len(table),):
+        mask = np.broadcast_to(value, (len(table),))
+    else:
+        raise ScalingError(f"--where {expression!r} is not one true or false a row; it may hold {ALLOWED}")
     if mask.dtype != bool:
         raise ScalingError(f"--where {expression!r} gives numbers, not true or false; compare it with something")
     return table[mask]
@@ -54,6 +59,8 @@ def _mask(table: pd.DataFrame, expression: str) -> Any:
         return _value(tree.body, table, names)
     except TypeError as error:
         raise ScalingError(f"the row filter {expression!r} compares text with numbers: {error}") from None
+    except ArithmeticError as error:
+        raise ScalingError(f"the row filter {expression!r} cannot be worked out: {error}") from None
 
 
 def _unquote(expression: str) -> tuple[str, dict[str, str]]:
@@ -77,19 +84,22 @@ def _value(node: ast.expr, table: pd.DataFrame, names: dict[str, str]) -> Any:
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_value(operand, table, names)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return ~_truth(_value(operand, table, names))
+            return np.logical_not(_truth(_value(operand, table, names)))
         case ast.BoolOp(op=op, values=values):
             terms = [_truth(_value(v, table, names)) for v in values]
-            return np.logical_and.reduce(terms) if isinstance(op, ast.And) else np.logical_or.reduce(terms)
+            return reduce(np.logical_and if isinstance(op, ast.And) else np.logical_or, terms)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-            return ARITHMETIC[type(op)](_value(left, table, names), _value(right, table, names))
+            sides = [_value(side, table, names) for side in (left, right)]
+            if any(isinstance(side, str | list) for side in sides):
+                raise ScalingError(f"a row filter may calculate with numbers and columns; found {ast.unparse(node)!r}")
+            return ARITHMETIC[type(op)](*sides)
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             terms, before = [], _value(left, table, names)
             for comparison, right in zip(ops, comparators, strict=True):
                 after = _value(right, table, names)
                 terms.append(_truth(_compare(comparison, before, after)))
                 before = after
-            return np.logical_and.reduce(terms)
+            return reduce(np.logical_and, terms)
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [_value(item, table, names) for item in items]
     raise ScalingError(f"a row filter may hold {ALLOWED}; found {ast.unparse(node)!r}")

@@ -13,6 +13,8 @@ from sweeps.runs import Run
 #: Seconds spent measuring each width, and multiplications in one product of matrices.
 MEASURE_SECONDS = 0.03
 PIECE = 2**17
+#: Beyond these the rate no longer changes, and memory would.
+WIDEST, MOST_PIECES = 2048, 4096
 #: FLOP/s of training as a fraction of those of bare products of matrices at the same width, and seconds that an update
 #: takes besides: both from one sweep at widths 16 to 64 on two Zen 4 cores.
 EFFICIENCY = 0.25
@@ -35,10 +37,12 @@ def matmul_rate(run: Run) -> float:
 
     The fastest, because other programs may be busy; in pieces too small for the library to spread over threads.
     """
-    hidden = round(run.mlp_ratio * run.width)
-    rows = max(1, PIECE // (run.width * hidden))
-    x = np.ones((max(1, run.tokens_per_step // rows), rows, run.width), dtype=np.float32)
-    w = np.ones((run.width, hidden), dtype=np.float32)
+    width = min(run.width, WIDEST)
+    hidden = round(run.mlp_ratio * width)
+    rows = max(1, PIECE // (width * hidden))
+    pieces = min(max(1, run.tokens_per_step // rows), MOST_PIECES)
+    x = np.ones((pieces, rows, width), dtype=np.float32)
+    w = np.ones((width, hidden), dtype=np.float32)
     fastest, begin = np.inf, time.perf_counter()
     while time.perf_counter() - begin < MEASURE_SECONDS:
         start = time.perf_counter()

@@ -143,7 +143,16 @@ def read_curve(out: str | os.PathLike[str], key: str) -> pd.DataFrame:
     with reading(path):
         lines = complete(path.read_text()).splitlines()[1:] if path.exists() else []
     # Not pandas.read_csv: which of its versions read floats back exactly has changed.
-    values = [[float(cell) if cell else math.nan for cell in line.split(",")] for line in lines]
+    values = []
+    for number, line in enumerate(lines, 2):
+        try:
+            values.append([float(cell) if cell else math.nan for cell in line.split(",")])
+            if len(values[-1]) != len(CURVE_COLUMNS):
+                raise ValueError
+        except ValueError:
+            raise RecordError(
+                f"line {number} of {path} is damaged: {line[:60]!r}; remove that line, or the folder to train it again"
+            ) from None
     table = pd.DataFrame(values, columns=list(CURVE_COLUMNS), dtype=float)
     return table.astype({name: int for name in ("step", "tokens") if not table[name].isna().any()})
 

@@ -169,7 +169,7 @@ def test_laws_are_listed_and_shown(capsys) -> None:
         (["fit", "chinchilla", "runs.csv", "--warmup", "3"], "laws of whole curves"),
         (["fit", "chinchilla", "curves.csv"], "Missing: N, D"),
         (["fit", "tissue", "runs.csv"], "Missing: step, lr"),
-        (["fit", "chinchilla", "runs.csv", "-o", "no/such/fit.json"], "No such file or directory: no/such/fit.json"),
+        (["fit", "chinchilla", "runs.csv", "--seed", "-1"], "a seed is a whole number from 0 up"),
         (["forecast", "nofit.json", "--at", "N=1,D=1"], "there is no file nofit.json"),
         (["plot", "runs.csv", "-o", "x.png"], "not JSON"),
         (["forecast", "runs.csv", "--at", "C=1e20"], "takes N= and D="),
@@ -220,6 +220,26 @@ def test_a_full_disk_is_one_line(folder: Path, capsys) -> None:
     code, _, err = run(capsys, "fit", "chinchilla", "runs.csv", "-o", "/dev/full")
     assert code == 1
     assert err.startswith("scaling: No space left on device") and err.count("\n") == 1
+
+
+def test_a_result_that_cannot_be_written_is_still_printed_and_the_old_file_stays(folder: Path, capsys) -> None:
+    code, out, err = run(capsys, "fit", "chinchilla", "runs.csv", "-o", "no/such/fit.json")
+    assert code == 1 and "objective" in out and err.count("\n") == 1
+    (folder / "fit.json").write_text("what was there")
+    script = f"ulimit -f 2; {sys.executable} -m scaling.cli fit chinchilla runs.csv -o fit.json"
+    there = os.environ | {"PYTHONPATH": str(Path(scaling.__file__).parents[1])}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=there)
+    assert done.returncode != 0 and "fit.json" in done.stderr
+    assert (folder / "fit.json").read_text() == "what was there"
+    assert not list(folder.glob(".*partial*"))
+
+
+def test_published_coefficients_can_be_forecast(folder: Path, capsys) -> None:
+    values = scaling.laws.LAWS["chinchilla"].published["besiroglu2024"]
+    held = ",".join(f"{k}={v}" for k, v in values.items())
+    assert run(capsys, "fit", "chinchilla", "runs.csv", "--fix", held, "-o", "fit.json")[0] == 0
+    code, out, _ = run(capsys, "forecast", "fit.json", "--at", "N=7e10,D=1.4e12", "--json")
+    assert code == 0 and json.loads(out)[0]["loss"] == pytest.approx(1.9738819, rel=1e-7)
 
 
 def test_every_command_explains_itself_with_an_example(capsys) -> None:

@@ -58,6 +58,35 @@ def test_a_stated_warm_up_is_rebuilt_and_said() -> None:
     assert any("interpolated" in note for note in found.notes)
 
 
+def test_a_log_that_starts_within_the_warm_up_gets_its_true_beginning() -> None:
+    table = scaling.read_curves(curves(first=20), warmup=100)
+    np.testing.assert_allclose(table.attrs["schedules"].lr["constant"][:91], SCHEDULES["constant"][:91], rtol=1e-9)
+
+
+def test_rows_are_filtered_after_the_learning_rates_are_rebuilt() -> None:
+    asked = scaling.read_curves(curves(every=1, first=0), where="step >= 500 and run != 'cosine'")
+    assert asked["step"].min() == 500 and set(asked["run"]) == {"constant", "wsd"}
+    np.testing.assert_allclose(asked.attrs["schedules"].lr["wsd"], SCHEDULES["wsd"], rtol=1e-12)
+
+
+def test_steps_before_the_first_learning_rate_above_0_are_dropped_and_forecast_as_nothing() -> None:
+    table = curves(every=1, first=0)
+    table.loc[table["step"] == 0, "lr"] = 0.0
+    found = scaling.fit("tissue", table)
+    assert found.dropped["reason"].tolist() == ["no update had a learning rate above 0 yet"] * 3
+    lr = np.concatenate([[0.0], SCHEDULES["wsd"]])
+    assert np.isinf(found.predict(schedule=lr)[0]) and np.isfinite(found.predict(schedule=lr)[1:]).all()
+    band = scaling.forecast(scaling.bootstrap(found), schedule=lr)
+    assert np.isnan(band["loss"][0]) and (band["lo"][1:] < band["hi"][1:]).all()
+
+
+def test_schedules_of_other_runs_and_negative_warm_ups_are_refused() -> None:
+    with pytest.raises(scaling.TableError, match="none of which is in the table"):
+        scaling.read_curves(curves(), schedules={"other": SCHEDULES["wsd"]})
+    with pytest.raises(scaling.TableError, match="not below 0"):
+        scaling.read_curves(curves(), warmup=-5)
+
+
 def test_contiguous_rows_are_not_called_interpolated() -> None:
     found = scaling.fit("tissue", scaling.read_curves(curves(every=1), warmup=100))
     assert not any("interpolated" in note for note in found.notes)
@@ -124,7 +153,7 @@ def test_a_schedule_shorter_than_its_curve_is_refused() -> None:
 
 def test_a_schedule_to_predict_is_checked() -> None:
     found = scaling.fit("tissue", scaling.read_curves(curves(), schedules=SCHEDULES))
-    for bad in ([], [1e-3, -1e-3], [[1e-3]], [np.nan], [0.0, 1e-3]):
+    for bad in ([], [1e-3, -1e-3], [[1e-3]], [np.nan], [0.0, 0.0]):
         with pytest.raises(scaling.ScalingError, match="list of learning rates"):
             found.predict(schedule=bad)
     with pytest.raises(scaling.ScalingError, match="give schedule="):

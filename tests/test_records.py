@@ -122,6 +122,15 @@ def test_truncating_keeps_rows_up_to_a_step(tmp_path, last, kept):
     assert records.read_curve(tmp_path, RUN.key)["step"].tolist() == kept
 
 
+def test_a_damaged_row_within_a_curve_is_named(tmp_path):
+    opened(tmp_path, RUN)
+    records.append_rows(tmp_path, RUN.key, [{"step": 0}, {"step": 1}])
+    path = tmp_path / RUN.key / "curve.csv"
+    path.write_text(path.read_text().replace("\n1,", "\n#garbage,", 1))
+    with pytest.raises(records.RecordError, match=r"line 3 of .*curve.csv is damaged"):
+        records.read_curve(tmp_path, RUN.key)
+
+
 def test_truncating_a_curve_whose_header_was_cut_starts_it_anew(tmp_path):
     opened(tmp_path, RUN)
     (tmp_path / RUN.key / "curve.csv").write_text("step,tok")
