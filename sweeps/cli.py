@@ -240,6 +240,11 @@ def _collect(args: argparse.Namespace) -> int:
         _say(
             f"sweeps: {waiting} of {len(runs)} runs are not done: their loss is empty, their curves end where they are"
         )
+    bare = sorted(set(runs["run"][runs["status"] == "finished"]) - set(curves["run"]))
+    if bare:
+        _say(
+            f"sweeps: {len(bare)} finished runs have no curve, {bare[0]} first: their curve.csv was removed or emptied"
+        )
     if args.output is not None:
         for name, table in (("runs.csv", runs), ("curves.csv", curves)):
             collecting.write_csv(args.output / name, table)
