@@ -202,7 +202,9 @@ def _fitting(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tie", type=_names, default={}, metavar="P=Q,..", help="make parameters equal to others")
     sub.add_argument("--objective", default="log-huber", help="log-huber (default), log-squared, huber, squared")
     sub.add_argument("--delta", type=float, help="Huber's threshold (default 1e-3)")
+    sub.add_argument("--quantile", type=float, help="lead the law through this quantile of the losses (default 0.5)")
     sub.add_argument("--weights", metavar="COL", help="a column of row weights")
+    sub.add_argument("--se", metavar="COL", help="a column of standard errors of the loss")
     sub.add_argument("--starts", type=int, default=16, help="separate descents to compare (default 16)")
     sub.add_argument("--seed", type=int, default=0, help="seed of starts and resampling (default 0)")
 
@@ -263,6 +265,7 @@ def _read(args: argparse.Namespace, law: Any) -> Any:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "x": args.x, "objective": args.objective, "delta": args.delta, "weights": args.weights,
+        "quantile": args.quantile, "se": args.se,
         "fix": args.fix, "tie": args.tie, "starts": args.starts,
     }  # fmt: skip
 

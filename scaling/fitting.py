@@ -117,7 +117,9 @@ def fit(
     x: str | None = None,
     objective: str | Objective = "log-huber",
     delta: float | None = None,
+    quantile: float | None = None,
     weights: str | Any = None,
+    se: str | None = None,
     fix: Mapping[str, float] | None = None,
     tie: Mapping[str, str] | None = None,
     priors: Given | None = None,
@@ -130,7 +132,10 @@ def fit(
     x          for laws of one variable, the column to use: "C", "N" or "D"
     objective  log-huber (default, delta 1e-3, summed), log-squared, huber, squared, or an Objective
     delta      Huber's threshold, in the objective's unit
+    quantile   other than 0.5, the law is led through that quantile of the losses; a small one is their lower envelope
     weights    a column's name or one number a row; rows count in proportion
+    se         a column of standard errors of the loss: rows count by the inverse of their relative variance, the
+               median row once, in place of weights
     fix, tie   {"E": 1.69} holds a parameter; {"beta": "alpha"} makes one equal another
     priors     {"E": (1.8, 0.1)}: ln E normal about ln 1.8 with that standard deviation, as one more measurement, whose
                half square adds to the objective and to `value` (the parameter itself where it may be negative)
@@ -139,7 +144,7 @@ def fit(
     Raises TableError when a column or enough rows are missing, FitError when no start leads anywhere.
     """
     law = find_law(law)
-    choice = find_objective(objective, delta)
+    choice = find_objective(objective, delta, quantile)
     if starts < 1:
         raise ScalingError(f"starts must be at least 1, got {starts}")
     if not isinstance(table, pd.DataFrame):
@@ -157,6 +162,8 @@ def fit(
         kept, dropped = _usable_curves(table, law, notes)
     else:
         kept, dropped = usable(table, columns, law.name)
+    if se is not None:
+        weights = _precision(table, se, weights)
     weight = _weights(kept, table, weights)
     problem = _problem(law, kept, columns, choice, fixed, tied, weight, believed)
     if not len(kept) or len(kept) + len(believed) < len(problem.free):
@@ -316,6 +323,19 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
         kept.attrs = attrs
     notes += assumptions(kept)
     return kept, dropped
+
+
+def _precision(table: pd.DataFrame, se: str, weights: Any) -> Array:
+    """Weights (rows of the table,) from a column of standard errors of the loss; 0 for rows that have none."""
+    if weights is not None:
+        raise ScalingError("give weights= or se=, not both")
+    if se not in table:
+        raise TableError(f"se names a column {se!r}; {nearest(se, map(str, table.columns))}")
+    relative = pd.to_numeric(table[se], errors="coerce") / pd.to_numeric(table["loss"], errors="coerce")
+    good = np.isfinite(relative) & (relative > 0)
+    if not good.any():
+        raise TableError(f"the column {se!r} has no standard error above 0")
+    return np.where(good, (relative[good].median() / relative.where(good, 1.0)) ** 2, 0.0)
 
 
 def _weights(kept: pd.DataFrame, table: pd.DataFrame, weights: Any) -> Array:

@@ -6,7 +6,7 @@ optimum, which is how the published Chinchilla fit went wrong (Besiroglu 2024, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,32 +22,41 @@ class Objective:
     """space: residuals are ln(predicted / observed) for "log", predicted - observed for "raw".
 
     loss: "huber" is r^2 / 2 up to `delta` and linear beyond (Huber 1964); "squared" is r^2 / 2 throughout.
+
+    quantile: other than 0.5, rows whose loss lies above the law count 2 quantile, those below 2 (1 - quantile). With
+    Huber's function that is the pinball function, smooth within `delta`, so that about this share of the losses ends
+    below the law (Koenker & Bassett 1978): a small one traces the lower envelope.
     """
 
     space: Literal["log", "raw"] = "log"
     loss: Literal["huber", "squared"] = "huber"
     delta: float = 1e-3
+    quantile: float = 0.5
+
+    def _side(self, r: Array) -> Array:
+        """What a row counts by the side it lies on; r above 0 is a loss below the law."""
+        return np.where(r > 0, 2 * (1 - self.quantile), 2 * self.quantile)
 
     def rho(self, r: Array) -> Array:
         """Cost of each residual."""
         if self.loss == "squared":
-            return 0.5 * r * r
+            return self._side(r) * (0.5 * r * r)
         a = np.abs(r)
-        return np.where(a <= self.delta, 0.5 * r * r, self.delta * (a - 0.5 * self.delta))
+        return self._side(r) * np.where(a <= self.delta, 0.5 * r * r, self.delta * (a - 0.5 * self.delta))
 
     def slope(self, r: Array) -> Array:
         """First derivative of rho."""
-        return r if self.loss == "squared" else np.clip(r, -self.delta, self.delta)
+        return self._side(r) * (r if self.loss == "squared" else np.clip(r, -self.delta, self.delta))
 
     def curvature(self, r: Array) -> Array:
         """Second derivative of rho."""
-        return np.ones_like(r) if self.loss == "squared" else (np.abs(r) <= self.delta).astype(float)
+        return self._side(r) * (np.ones_like(r) if self.loss == "squared" else (np.abs(r) <= self.delta))
 
     def reweight(self, r: Array) -> Array:
         """slope(r) / r: the weights whose squared cost majorises rho (iteratively reweighted least squares)."""
         if self.loss == "squared":
-            return np.ones_like(r)
-        return self.delta / np.maximum(np.abs(r), self.delta)
+            return self._side(r)
+        return self._side(r) * self.delta / np.maximum(np.abs(r), self.delta)
 
 
 #: Objectives by name. The default is the field's: Hoffmann 2022 (arXiv:2203.15556), eq. 3, delta 1e-3.
@@ -59,20 +68,26 @@ OBJECTIVES = {
 }
 
 
-def find_objective(objective: str | Objective, delta: float | None = None) -> Objective:
-    """The objective of that name, with `delta` in place of its own; raises ScalingError with the nearest name."""
+def find_objective(objective: str | Objective, delta: float | None = None, quantile: float | None = None) -> Objective:
+    """The objective of that name, with `delta` and `quantile` in place of its own; raises ScalingError."""
     if isinstance(objective, str):
         if objective not in OBJECTIVES:
             raise ScalingError(f"no objective is called {objective!r}; {nearest(objective, OBJECTIVES)}")
         objective = OBJECTIVES[objective]
+    if quantile is not None:
+        if not 0 < quantile < 1:
+            raise ScalingError(f"quantile is the share of losses below the law, between 0 and 1; got {quantile}")
+        objective = replace(objective, quantile=float(quantile))
     if delta is None:
         return objective
     if not (delta > 0 and np.isfinite(delta)):
         raise ScalingError(f"delta must be positive and finite, got {delta}")
-    return Objective(objective.space, objective.loss, float(delta))
+    return replace(objective, delta=float(delta))
 
 
 def objective_name(objective: Objective) -> str:
     """The objective as text: its name, and its delta where it has one."""
     name = ("log-" if objective.space == "log" else "") + objective.loss
-    return f"{name} (delta {objective.delta:g})" if objective.loss == "huber" else name
+    said = [f"delta {objective.delta:g}"] if objective.loss == "huber" else []
+    said += [f"quantile {objective.quantile:g}"] if objective.quantile != 0.5 else []
+    return f"{name} ({', '.join(said)})" if said else name

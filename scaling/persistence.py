@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -38,7 +39,7 @@ def to_json(fit: Fit, indent: int | None = None) -> str:
         "ok": fit.ok,
         "problems": list(fit.problems),
         "notes": list(fit.notes),
-        "objective": {"space": fit.objective.space, "loss": fit.objective.loss, "delta": fit.objective.delta},
+        "objective": asdict(fit.objective),
         "rows": len(fit.table),
         "dropped": [{"row": _plain(r.row), "reason": r.reason} for r in fit.dropped.itertuples()],
         "columns": dict(fit.columns),
