@@ -49,7 +49,8 @@ def long_stacks() -> list[Stack]:
             a_run(steps=260, schedule="cosine", **fields),
             a_run(steps=60, schedule="constant", seed=2, **fields),
         ),
-        forked(a_run(steps=150, cooldown=30, **(fields | {"width": 24}))),
+        # long enough that it is still in training when the first stack writes its second checkpoint
+        forked(a_run(steps=700, cooldown=30, **(fields | {"width": 24}))),
     ]
 
 
