@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling import certificate, units
+from scaling.bands import robust_sd
 from scaling.curves import assumptions, trajectory, with_schedules
 from scaling.errors import FitError, ScalingError, TableError, nearest
 from scaling.law import Law
@@ -75,7 +76,7 @@ class Fit:
     @property
     def residual_sd(self) -> float:
         """1.4826 times the median absolute residual: the standard deviation if the core is normal."""
-        return float(1.4826 * np.median(np.abs(self.residuals)))
+        return robust_sd(self.residuals)
 
     @property
     def free_values(self) -> Array:

@@ -32,6 +32,7 @@ class HeldOut:
     outcome: pd.DataFrame
     notes: tuple[str, ...]
     band: pd.DataFrame | None = None
+    level: float = 0.9
 
 
 def hold_out(
@@ -76,7 +77,7 @@ def hold_out(
             notes.append(
                 f"{len(shared)} held-out trunks are shared with fitted runs: these forecasts are easier than they look"
             )
-    return HeldOut(draws, outcome.sort_values("beyond", ignore_index=True), tuple(notes))
+    return HeldOut(draws, outcome.sort_values("beyond", ignore_index=True), tuple(notes), level=level)
 
 
 def hold_out_curve(
@@ -97,7 +98,7 @@ def hold_out_curve(
     band = forecast(draws, schedule=schedule, level=level)
     band.insert(1, "lr", schedule)
     outcome = _scored(band.iloc[steps].reset_index(drop=True), held["loss"].to_numpy(float))
-    return HeldOut(draws, outcome, draws.notes, band)
+    return HeldOut(draws, outcome, draws.notes, band, level)
 
 
 def _scored(outcome: pd.DataFrame, observed: Any) -> pd.DataFrame:

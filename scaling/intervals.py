@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.bands import half_width, robust_sd
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, problem_of
 from scaling.problem import Problem
@@ -55,7 +56,7 @@ class Draws:
         se = self.params.std(0) * (np.sqrt(len(self.params) - 1) if self.method == "jackknife" else 1.0)
         if self.method == "jackknife":
             values = np.array(list(self.fit.params.values()))
-            lo, hi = values - 1.645 * se, values + 1.645 * se
+            lo, hi = values - half_width(level) * se, values + half_width(level) * se
         columns = {"value": list(self.fit.params.values()), "se": se, "lo": lo, "hi": hi}
         return pd.DataFrame(columns, index=pd.Index(self.fit.law.names, name="parameter"))
 
@@ -141,7 +142,7 @@ def _variances(residual: Array, cluster: NDArray[np.int64], free: int) -> tuple[
     the cluster's median, where clusters have more than a row.
     """
     n = len(residual)
-    total = (1.4826 * float(np.median(np.abs(residual)))) ** 2 * n / max(n - free, 1)
+    total = robust_sd(residual) ** 2 * n / max(n - free, 1)
     sizes = np.bincount(cluster)
     many = sizes[cluster] > 1
     if not many.any():

@@ -170,7 +170,9 @@ def plot_curve(ax: Axes, below: Axes, held: HeldOut, *, fitted: bool = True) -> 
             lr = table.attrs["schedules"].lr[str(run)]
             below.plot(np.arange(len(lr)), lr, color="0.72", lw=0.8)
     band = out if held.band is None else held.band[held.band["step"] >= out["step"].min()]
-    ax.fill_between(band["step"], band["lo"], band["hi"], color=BAND, alpha=0.3, lw=0, zorder=2, label="90% forecast")
+    ax.fill_between(
+        band["step"], band["lo"], band["hi"], color=BAND, alpha=0.3, lw=0, zorder=2, label=f"{held.level:.0%} forecast"
+    )
     ax.plot(band["step"], band["loss"], color=LAW, zorder=3, label=f"{held.draws.fit.law.name}, forecast")
     ax.plot(out["step"], out["observed"], ".", ms=5, color=HELD, zorder=4, label="held-out curve")
     below.plot(band["step"], band["lr"], color=HELD, lw=1.2)

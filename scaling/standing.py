@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.bands import robust_sd
 from scaling.problem import Problem
 
 Array = NDArray[np.float64]
@@ -97,8 +98,7 @@ def standing(problem: Problem, u: Array, clusters: NDArray[np.int64] | None = No
 def _row_curvature(problem: Problem, r: Array) -> Array:
     """Second derivative of each row's cost (n,), by differences over a bandwidth of the residuals' own scale."""
     objective = problem.objective
-    # 1.4826 makes the median absolute residual a standard deviation; 1.06 n^(-1/5) is Silverman's rule
-    width = 1.06 * 1.4826 * float(np.median(np.abs(r))) * len(r) ** -0.2
+    width = 1.06 * robust_sd(r) * len(r) ** -0.2  # 1.06 n^(-1/5) is Silverman's rule
     if not width > 0:
         return objective.curvature(r)
     return (objective.slope(r + width) - objective.slope(r - width)) / (2 * width)

@@ -172,6 +172,8 @@ def test_three_curves_give_a_jackknife_band_that_covers_a_new_schedule() -> None
     truth = LAWS["tissue"](whole(new), **TRUE)
     inside = (band["lo"] < truth) & (truth < band["hi"])
     assert inside[200:].mean() > 0.9
+    narrow, broad = (draws.summary(level).loc["alpha"] for level in (0.5, 0.99))
+    assert broad["hi"] - broad["lo"] > 3.8 * (narrow["hi"] - narrow["lo"])  # normal quantiles: 2.576 / 0.674 = 3.82
     wide = scaling.forecast(draws, schedule=new, level=0.99)
     assert (wide["hi"] > band["hi"]).all()
 

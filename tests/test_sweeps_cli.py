@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,24 @@ def test_training_without_torch_says_what_to_install(folder, capsys, monkeypatch
     assert main(["run", "grid.toml", "--out", "out"]) == 1
     assert "pip install 'scaling-sweeps[sweeps]'" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_a_finished_run_without_its_curve_is_named(folder, capsys):
+    (run,) = read_grid("grid.toml").runs[:1]
+    records.open_run("out", run, stack="s", trunk="t", flops=1.0, flops_marginal=1.0)
+    records.write_final("out", run.key, {"status": "finished", "steps": run.steps, "loss": 3.0})
+    (Path("out") / run.key / "curve.csv").unlink()
+    assert main(["collect", "out", "-o", "tables"]) == 0
+    assert f"1 finished runs have no curve, {run.key} first" in capsys.readouterr().err
+
+
+def test_a_plan_of_absurd_width_is_estimated_in_little_memory(folder, capsys):
+    (folder / "wide.toml").write_text(re.sub(r"width = .*", "width = 32000", GRID))
+    tracemalloc.start()
+    assert main(["plan", "wide.toml"]) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e9
 
 
 def test_a_closed_pipe_ends_quietly(folder):
