@@ -61,7 +61,9 @@ def _coverage(problem: Problem, table: pd.DataFrame, columns: dict[str, str]) ->
                 "or cosine)"
             )
         return said
-    logs = {name: np.log(table[column].to_numpy(float)) for name, column in columns.items() if name != "loss"}
+    logs = {
+        name: _logs(problem, name, table[column].to_numpy(float)) for name, column in columns.items() if name != "loss"
+    }
     for name, values in logs.items():
         levels = len(np.unique(np.round(values, 2)))
         if levels < 3:
@@ -77,6 +79,12 @@ def _coverage(problem: Problem, table: pd.DataFrame, columns: dict[str, str]) ->
                 f"{names} rise together in all rows, so their terms cannot be told apart; vary one at a fixed other"
             )
     return said
+
+
+def _logs(problem: Problem, name: str, values: Any) -> Array:
+    """The logarithm of an input, or the input itself where it may be 0."""
+    values = np.asarray(values, dtype=float)
+    return values if name in problem.law.zero else np.log(values)
 
 
 def _agreement(found: Solution, stand: Standing) -> list[str]:
@@ -99,8 +107,8 @@ def _agreement(found: Solution, stand: Standing) -> list[str]:
 def _largest_residual(found: Solution) -> float:
     problem = found.problem
     predicted = problem.predicted(problem.natural(found.u[None]))[0]
-    with np.errstate(all="ignore"):
-        return float(np.max(np.abs(np.log(predicted / problem.loss))))
+    size = np.abs(problem.loss).max() or 1.0  # of residuals in the unit of what is predicted
+    return float(np.max(np.abs(problem.apart(predicted)))) / (size if problem.law.signed else 1.0)
 
 
 def _interpolation(found: Solution) -> list[str]:
@@ -215,7 +223,8 @@ def _shape(found: Solution, columns: dict[str, str]) -> list[str]:
     if problem.law.kind == "curves" or _largest_residual(found) < ROUNDING:
         return []
     n, k = len(problem.loss), len(problem.free)
-    logs = [(x - x.mean()) / (x.std() or 1.0) for x in (np.log(np.asarray(i, dtype=float)) for i in problem.inputs)]
+    named = zip(problem.law.inputs, problem.inputs, strict=True)
+    logs = [(x - x.mean()) / (x.std() or 1.0) for x in (_logs(problem, name, x) for name, x in named)]
     terms = [np.ones(n), *logs, *(x * y for i, x in enumerate(logs) for y in logs[i:])]
     terms += [x**3 for x in logs]
     surface = np.stack(terms, 1)
@@ -231,7 +240,7 @@ def _shape(found: Solution, columns: dict[str, str]) -> list[str]:
     chance = float(fdtrc(rank - 1, free, explained / (rank - 1) / max((1 - explained) / free, 1e-300)))
     if chance > CHANCE or explained < EXPLAINED:
         return []
-    names = " and ".join(f"ln {columns[name]}" for name in problem.law.inputs)
+    names = " and ".join(("" if n in problem.law.zero else "ln ") + columns[n] for n in problem.law.inputs)
     return [
         f"the residuals are not noise: a smooth surface of {names} explains {explained:.0%} of them, so the law's form "
         "is not that of these data, and forecasts will miss by more than the scatter; try another law, or leave out "
@@ -246,7 +255,11 @@ def report(fit: Any) -> str:
     lines += ["", fit.summary().to_string(float_format=lambda v: f"{v:.6g}", na_rep=""), ""]
     dropped = f", {len(fit.dropped)} dropped" if len(fit.dropped) else ""
     lines.append(f"objective  {fit.value:.7g}  sum of {fit.objective_name} over {len(fit.table)} rows{dropped}")
-    lines.append(f"residual   {fit.residual_sd:.3%} (robust standard deviation of ln predicted / observed)")
+    lines.append(
+        f"residual   {fit.residual_sd:.4g} {fit.law.unit} (robust standard deviation of predicted - observed)"
+        if fit.law.signed
+        else f"residual   {fit.residual_sd:.3%} (robust standard deviation of ln predicted / observed)"
+    )
     lines.append(f"search     {fit.agreed} of {fit.started} starts reached this optimum")
     lines.append(f"standing   gradient norm {fit.gradient_norm:.1g} (0 at an optimum), condition {fit.condition:.2g}")
     for reason, rows in fit.dropped.groupby("reason", sort=False)["row"] if len(fit.dropped) else ():

@@ -206,7 +206,7 @@ def _fitting(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--fix", type=_pairs, default={}, metavar="P=VALUE,..", help="hold parameters at values")
     sub.add_argument("--tie", type=_names, default={}, metavar="P=Q,..", help="make parameters equal to others")
-    sub.add_argument("--objective", default="log-huber", help="log-huber (default), log-squared, huber, squared")
+    sub.add_argument("--objective", help="log-huber (default for positive quantities), log-squared, huber, squared")
     sub.add_argument("--delta", type=float, help="Huber's threshold (default 1e-3)")
     sub.add_argument("--quantile", type=float, help="lead the law through this quantile of the losses (default 0.5)")
     sub.add_argument("--weights", metavar="COL", help="a column of row weights")

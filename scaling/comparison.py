@@ -138,9 +138,12 @@ def _candidates(laws: Sequence[str | Law] | str | Law | None, table: pd.DataFram
             raise ScalingError(f"{', '.join(curves)} describes whole curves; compare ranks laws of finished runs")
         return given
     reads = set(map(str, table.columns))
-    found = [law for law in LAWS.values() if law.kind == "points" and set(law.inputs) <= reads]
+    laws_of_loss = [law for law in LAWS.values() if law.kind == "points" and law.predicts == "loss"]
     if x is not None:
-        return [law for law in LAWS.values() if law.inputs == ("x",)]
+        return [law for law in laws_of_loss if law.inputs == ("x",)]
+    # where N and D both vary, a law of one of them alone would be blamed for the other
+    both = {"N", "D"} & reads if {"N", "D"} <= reads else set()
+    found = [law for law in laws_of_loss if both <= set(law.inputs) <= reads]
     if not found:
         raise TableError(f"no law of finished runs reads {', '.join(sorted(reads))}; name N and D, or give x=")
     return found

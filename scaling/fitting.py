@@ -26,13 +26,14 @@ from scaling.table import usable
 from scaling.trajectory import Trajectory, whole
 
 Array = NDArray[np.float64]
+SHARES = 2e-3  # shares of one whole may miss a sum of 1 by this much: they are logged to three digits
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A law fitted to a table. `value` is the minimised objective, summed over the rows of `table` and the `priors`.
 
-    columns        what the law reads -> column of the table, "loss" included
+    columns        what the law reads -> column of the table; under "loss" the column that it predicts
     at_bound       linear parameters that the data put at their bound 0
     gradient_norm  largest cosine between residuals and a parameter's column: 0 at an optimum, rounding aside
     condition      ratio of largest to least curvature, each parameter in its own scale
@@ -69,9 +70,9 @@ class Fit:
 
     @property
     def residuals(self) -> Array:
-        """ln(predicted / observed) of every row of the table."""
+        """ln(predicted / observed) of every row; predicted - observed for laws of what may be 0 or negative."""
         problem = problem_of(self)
-        return np.log(problem.predicted(self.free_values[None])[0] / problem.loss)
+        return problem.apart(problem.predicted(self.free_values[None])[0])
 
     @property
     def residual_sd(self) -> float:
@@ -116,7 +117,7 @@ def fit(
     table: pd.DataFrame,
     *,
     x: str | None = None,
-    objective: str | Objective = "log-huber",
+    objective: str | Objective | None = None,
     delta: float | None = None,
     quantile: float | None = None,
     weights: str | Any = None,
@@ -131,7 +132,8 @@ def fit(
 
     law        a name in scaling.laws.LAWS or a Law of your own
     x          for laws of one variable, the column to use: "C", "N" or "D"
-    objective  log-huber (default, delta 1e-3, summed), log-squared, huber, squared, or an Objective
+    objective  log-huber (delta 1e-3, summed), log-squared, huber, squared, or an Objective; by default log-huber, and
+               squared for laws of what may be 0 or negative
     delta      Huber's threshold, in the objective's unit
     quantile   other than 0.5, the law is led through that quantile of the losses; a small one is their lower envelope
     weights    a column's name or one number a row; rows count in proportion
@@ -145,7 +147,12 @@ def fit(
     Raises TableError when a column or enough rows are missing, FitError when no start leads anywhere.
     """
     law = find_law(law)
-    choice = find_objective(objective, delta, quantile)
+    choice = find_objective(objective or default_objective(law), delta, quantile)
+    if law.signed and choice.space == "log":
+        raise ScalingError(
+            f"{law.name} predicts {law.predicts}, which may be 0 or negative and has no logarithm; choose the "
+            "objective squared or huber"
+        )
     if starts < 1:
         raise ScalingError(f"starts must be at least 1, got {starts}")
     if not isinstance(table, pd.DataFrame):
@@ -162,7 +169,7 @@ def fit(
     if law.kind == "curves":
         kept, dropped = _usable_curves(table, law, notes)
     else:
-        kept, dropped = usable(table, columns, law.name)
+        kept, dropped = usable_rows(law, table, columns)
     if se is not None:
         weights = _precision(table, se, weights)
     weight = _weights(kept, table, weights)
@@ -194,8 +201,9 @@ def fit(
         problems = certificate.diagnose(problem, found, stand, kept, columns)
         if law.kind == "points":
             predicted = found.problem.predicted(found.problem.natural(found.u[None]))[0]
-            apart = units.of_residuals(np.log(predicted / problem.loss), kept.index)
-            problems = [*units.suspicions(kept, columns), *([apart] if apart else []), *problems]
+            if law.predicts == "loss":
+                apart = units.of_residuals(problem.apart(predicted), kept.index)
+                problems = [*units.suspicions(kept, columns), *([apart] if apart else []), *problems]
             notes += units.notes(kept)
     if len(kept) and law.kind == "points" and "run" in kept and kept["run"].duplicated().any():
         notes.append(
@@ -241,15 +249,17 @@ def law_inputs(fit: Fit, given: Mapping[str, Any]) -> tuple[Any, ...]:
     wanted = [fit.columns[name] for name in fit.law.inputs]
     if set(given) != set(wanted):
         raise ScalingError(f"{fit.law.name} was fitted on {', '.join(wanted)}; got {', '.join(given) or 'nothing'}")
-    return tuple(positive_arrays({name: given[name] for name in wanted}).values())
+    zero = tuple(fit.columns[name] for name in fit.law.zero)
+    return tuple(positive_arrays({name: given[name] for name in wanted}, zero).values())
 
 
-def positive_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
-    """The named values as arrays of one shape; raises ScalingError unless they are positive, finite and broadcast."""
+def positive_arrays(given: Mapping[str, Any], zero: tuple[str, ...] = ()) -> dict[str, Array]:
+    """The named values as arrays of one shape; raises ScalingError unless they are positive (those in `zero` may be 0),
+    finite and broadcast."""
     arrays = {name: np.asarray(values, dtype=float) for name, values in given.items()}
     for name, values in arrays.items():
-        if not (np.isfinite(values) & (values > 0)).all():
-            raise ScalingError(f"{name} must be positive and finite, got {values}")
+        if not (np.isfinite(values) & ((values > 0) | ((values == 0) & (name in zero)))).all():
+            raise ScalingError(f"{name} must be {'0 or ' if name in zero else ''}positive and finite, got {values}")
     try:
         return dict(zip(arrays, np.broadcast_arrays(*arrays.values()), strict=True))
     except ValueError:
@@ -273,10 +283,30 @@ def _columns(law: Law, table: pd.DataFrame, x: str | None) -> dict[str, str]:
         if x is None:
             have = [c for c in ("C", "N", "D") if c in table]
             raise ScalingError(f'{law.name} is a law of one variable: say which column, as in x="{(have or ["C"])[0]}"')
-        return {"x": x, "loss": "loss"}
+        return {"x": x, "loss": law.predicts}
     if x is not None:
         raise ScalingError(f"{law.name} reads {', '.join(law.inputs)}; x= is for laws of one variable, such as power")
-    return {name: name for name in law.inputs} | {"loss": "loss"}
+    return {name: name for name in law.inputs} | {"loss": law.predicts}
+
+
+def default_objective(law: Law) -> str:
+    """Residuals of the logarithm where there is one."""
+    return "squared" if law.signed else "log-huber"
+
+
+def usable_rows(law: Law, table: pd.DataFrame, columns: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that a law of points can read, and the others with `row` and `reason` (see `scaling.table.usable`)."""
+    zero = tuple(columns[name] for name in law.zero)
+    kept, dropped = usable(table, columns, law.name, zero=zero, signed=(columns["loss"],) if law.signed else ())
+    if not law.simplex or not len(kept):
+        return kept, dropped
+    whole = kept[[columns[name] for name in law.simplex]].sum(axis=1)
+    off = (whole - 1).abs() > SHARES
+    reasons = [f"{' + '.join(columns[n] for n in law.simplex)} is {total:.4g}, not 1" for total in whole[off]]
+    gone = pd.DataFrame({"row": kept.index[off], "reason": reasons})
+    attrs, kept = kept.attrs, kept[~off]
+    kept.attrs = attrs
+    return kept, pd.concat([dropped, gone], ignore_index=True) if len(gone) else dropped
 
 
 def _held(law: Law, fix: Mapping[str, float], tie: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:

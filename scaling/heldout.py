@@ -10,11 +10,10 @@ import pandas as pd
 
 from scaling.curves import with_schedules
 from scaling.errors import ScalingError
-from scaling.fitting import fit
+from scaling.fitting import fit, usable_rows
 from scaling.forecasting import forecast
 from scaling.intervals import Draws, bootstrap
 from scaling.law import Law
-from scaling.table import usable
 from scaling.where import select
 
 
@@ -58,7 +57,7 @@ def hold_out(
             f"{hold!r} holds out {len(held)} of {len(table)} rows; it must leave some to fit and some to forecast"
         )
     fitted = fit(law, rest, **options)
-    held, dropped = usable(held, dict(fitted.columns), fitted.law.name)
+    held, dropped = usable_rows(fitted.law, held, fitted.columns)
     if not len(held):
         raise ScalingError(f"no held-out row can be scored: {'; '.join(dropped['reason'].unique())}")
     draws = bootstrap(fitted, resamples, seed=seed)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COMPLEX_STEP = 1e-30
+CUSTOM = "your own"  # the family of a law that names none
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,20 @@ Derivatives = Callable[..., tuple[Any, tuple[Any, ...], Callable[[], dict[tuple[
 Starts = Callable[[Mapping[str, Any], NDArray[np.float64]], list[dict[str, float]]]
 
 
+Ranges = Mapping[str, tuple[float, float]]
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
-    """A law as declared. `inputs` are columns of a table; a law of whole curves has the one input `schedule`."""
+    """A law as declared. `inputs` are columns of a table; a law of whole curves has the one input `schedule`.
+
+    predicts, unit  the column that the law is fitted to and its unit; `signed` when its values may be 0 or negative
+    zero      inputs that may be 0; simplex: inputs that are shares of one whole and sum to 1
+    ranges    input -> what the paper's runs covered; `ranges_for` the same for published sets of another range
+    hold      parameters that runs like the paper's do not determine beside the others: hold them with fix=
+    example   coefficients to draw and test with where none are published; no result of anybody's
+    symbols   input or parameter -> what it means
+    """
 
     name: str
     equation: str
@@ -74,6 +86,18 @@ class Law:
     starts: Starts | None = None
     units: str = ""
     notes: str = ""
+    family: str = CUSTOM
+    instead: str = ""
+    predicts: str = "loss"
+    unit: str = "nats/token"
+    signed: bool = False
+    zero: tuple[str, ...] = ()
+    simplex: tuple[str, ...] = ()
+    ranges: Ranges = field(default_factory=dict)
+    ranges_for: Mapping[str, Ranges] = field(default_factory=dict)
+    hold: tuple[str, ...] = ()
+    example: Mapping[str, float] = field(default_factory=dict)
+    symbols: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["points", "curves"]:
@@ -86,6 +110,14 @@ class Law:
 
     def param(self, name: str) -> Param:
         return self.params[self.names.index(name)]
+
+    def range_of(self, published: str = "") -> Ranges:
+        """Input -> (least, greatest) of the runs behind a published set, by default the law's own."""
+        return self.ranges_for.get(published, self.ranges)
+
+    def coefficients(self) -> dict[str, float]:
+        """The first published set, or the example where nothing is published."""
+        return dict(next(iter(self.published.values()), self.example))
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         return self.function(*inputs, **params)
@@ -103,8 +135,22 @@ def law(
     starts: Starts | None = None,
     units: str = "",
     notes: str = "",
+    family: str = CUSTOM,
+    instead: str = "",
+    predicts: str = "loss",
+    unit: str = "nats/token",
+    signed: bool = False,
+    zero: tuple[str, ...] = (),
+    simplex: tuple[str, ...] = (),
+    ranges: Ranges | None = None,
+    ranges_for: Mapping[str, Ranges] | None = None,
+    hold: tuple[str, ...] = (),
+    example: Mapping[str, float] | None = None,
+    symbols: Mapping[str, str] | None = None,
 ) -> Callable[[Equation], Law]:
     """Declare a law from its equation; the docstring's first line is the equation as it is shown.
+
+    What is not said here is said at `Law`; all but `cite` may be left out.
 
     gradient  function (*inputs, **params) -> derivatives by every parameter in order of declaration; without one the
               equation must be analytic and accept complex parameters (no abs, max or comparisons)
@@ -132,6 +178,17 @@ def law(
                 f"law {function.__name__} needs positional inputs (columns) and keyword-only parameters, as in def "
                 "mylaw(N, D, *, E: Floor, A: Scale, alpha: Exponent)"
             )
+        known = {*inputs, *(p.name for p in params)}
+        for where, names in (
+            ("zero", zero), ("simplex", simplex), ("ranges", ranges), ("hold", hold), ("example", example),
+            ("symbols", symbols),
+        ):  # fmt: skip
+            unknown = set(names or ()) - (known if where != "symbols" else known | {predicts})
+            if unknown:
+                raise TypeError(
+                    f"law {function.__name__}: {where} names {', '.join(sorted(unknown))}; the equation has "
+                    f"{', '.join([*inputs, *(p.name for p in params)])}"
+                )
         return Law(
             name=function.__name__,
             equation=(inspect.getdoc(function) or function.__name__).split("\n")[0],
@@ -145,6 +202,18 @@ def law(
             starts=starts,
             units=units,
             notes=notes,
+            family=family,
+            instead=instead,
+            predicts=predicts,
+            unit=unit,
+            signed=signed,
+            zero=tuple(zero),
+            simplex=tuple(simplex),
+            ranges=MappingProxyType(dict(ranges or {})),
+            ranges_for=MappingProxyType(dict(ranges_for or {})),
+            hold=tuple(hold),
+            example=MappingProxyType(dict(example or {})),
+            symbols=MappingProxyType(dict(symbols or {})),
         )
 
     return declare

@@ -121,6 +121,12 @@ class Problem:
                 return np.where(f > 0, np.log(f / self.loss), np.nan)
             return f - self.loss
 
+    def apart(self, f: Array) -> Array:
+        """How far losses f (B, n) are from the observed, whatever is minimised: ln(f / observed), or f - observed where
+        either may be 0 or negative."""
+        with np.errstate(all="ignore"):
+            return f - self.loss if self.law.signed else np.log(f / self.loss)
+
     def jacobian(self, u: Array) -> tuple[Array, Array]:
         """Residuals (B, n) and their derivatives by the coordinates (B, k, n)."""
         theta = self.natural(u)

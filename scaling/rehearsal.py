@@ -24,10 +24,15 @@ LEVELS = 3  # distinct values of every input in a rehearsed fit
 
 
 def budget(fit: Fit, inputs: dict[str, Array] | pd.DataFrame) -> Array:
-    """What distance is measured in: 6 N D where the law reads N and D, else the law's only input."""
-    names = [fit.columns[name] for name in fit.law.inputs]
-    values = [np.asarray(inputs[name], dtype=float) for name in names]
-    return 6 * values[0] * values[1] if set(names) == {"N", "D"} else np.prod(values, axis=0)
+    """What distance is measured in: 6 N D where the law reads N and D, else C, else the product of the inputs that
+    cannot be 0; without any of these nothing is beyond."""
+    values = {fit.columns[name]: np.asarray(inputs[fit.columns[name]], dtype=float) for name in fit.law.inputs}
+    if {"N", "D"} <= set(values):
+        return 6 * values["N"] * values["D"]
+    if "C" in values:
+        return values["C"]
+    sizes = [values[fit.columns[name]] for name in fit.law.inputs if name not in (*fit.law.zero, *fit.law.simplex)]
+    return np.prod(sizes, axis=0) if sizes else np.ones(len(next(iter(values.values()))))
 
 
 def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:

@@ -337,21 +337,24 @@ def _projected(problem: Problem, seed: int) -> tuple[Array, Array]:
     theta[:, at] = 1.0
     value, columns = problem.slopes(theta, linear)
     base = value - sum(columns)
-    stacked = np.stack(columns, 1) / problem.loss
+    # relative errors, or those of the values themselves where there may be a 0 to divide by
+    unit = np.full_like(problem.loss, np.abs(problem.loss).max() or 1.0) if problem.law.signed else problem.loss
+    stacked = np.stack(columns, 1) / unit
     usable = np.isfinite(stacked).all((1, 2)) & np.isfinite(base).all(1)
-    theta, base, stacked = theta[usable], base[usable] / problem.loss, stacked[usable]
-    solution, _ = nonnegative_least_squares(stacked, 1 - base)
+    theta, base, stacked = theta[usable], base[usable] / unit, stacked[usable]
+    solution, _ = nonnegative_least_squares(stacked, problem.loss / unit - base)
     # a coefficient that came out 0 starts at a hundredth of the loss instead: its logarithm must be finite
     size = np.abs(stacked).max(2)
     theta[:, at] = np.where(solution.T > 0, solution.T, 0.01 / np.maximum(size, 1e-100))
     share = base + np.matmul(theta[:, None, at], stacked)[:, 0]
-    return problem.coordinates(theta), problem.residuals_of(share * problem.loss)
+    return problem.coordinates(theta), problem.residuals_of(share * unit)
 
 
 def _start_range(problem: Problem, param: Param) -> tuple[float, float]:
     lo, hi = param.start
     if param.of in problem.law.inputs:
-        centre = float(np.exp(np.mean(np.log(problem.inputs[problem.law.inputs.index(param.of)]))))
+        values = problem.inputs[problem.law.inputs.index(param.of)]
+        centre = float(np.exp(np.mean(np.log(values[values > 0])))) if (values > 0).any() else 1.0
         return lo * centre, hi * centre
     return lo, hi
 

@@ -65,13 +65,18 @@ def read_table(source: Source, *, map: Mapping[str, str] | None = None, where: s
 
 
 def usable(
-    table: pd.DataFrame, columns: Mapping[str, str], law: str, positive: tuple[str, ...] | None = None
+    table: pd.DataFrame,
+    columns: Mapping[str, str],
+    law: str,
+    positive: tuple[str, ...] | None = None,
+    zero: tuple[str, ...] = (),
+    signed: tuple[str, ...] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a law can read, and the others with `row` and `reason`.
 
     columns maps what the law reads ("N", "loss", ...) to columns of the table. A row is dropped when a value is
-    missing, not a number, infinite or, for columns in `positive` (default: all), not above 0, or when it repeats an
-    earlier row.
+    missing, not a number, infinite or, for columns in `positive` (default: all but those in `signed`), not above 0, or
+    when it repeats an earlier row. Columns in `zero` may be 0.
     """
     missing = [c for c in columns.values() if c not in table]
     if missing:
@@ -81,11 +86,12 @@ def usable(
     reasons: dict[Any, str] = {}
     for column in numbers:
         values = numbers[column].to_numpy(float)
-        lower = np.zeros(len(values)) if positive is None or column in positive else np.full(len(values), -np.inf)
-        for at in np.flatnonzero(~(np.isfinite(values) & (values > lower))).tolist():
+        bounded = column not in signed if positive is None else column in positive
+        enough = (values >= 0 if column in zero else values > 0) if bounded else np.ones(len(values), bool)
+        for at in np.flatnonzero(~(np.isfinite(values) & enough)).tolist():
             row = table.index[at]
             raw = damaged.get((row, column), table[column].iloc[at])
-            reasons.setdefault(row, f"{column} is {_said(raw)}{_status(table, at)}")
+            reasons.setdefault(row, f"{column} is {_said(raw, column in zero)}{_status(table, at)}")
     kept = table.loc[[i for i in table.index if i not in reasons]] if reasons else table
     repeats = kept.drop(columns=list(table.attrs.get("made", ()))).duplicated(keep="first")
     if "run" in kept and repeats.any():
@@ -98,12 +104,12 @@ def usable(
     return kept, dropped
 
 
-def _said(raw: Any) -> str:
+def _said(raw: Any, zero: bool) -> str:
     if isinstance(raw, str):
         return f"not a number: {raw[:40]!r}" if raw.strip() else "missing"
     if raw is None or raw is pd.NA or np.isnan(raw):
         return "missing"
-    return "infinite" if np.isinf(raw) else f"{raw:g}, not above 0"
+    return "infinite" if np.isinf(raw) else f"{raw:g}, {'below' if zero else 'not above'} 0"
 
 
 def _status(table: pd.DataFrame, at: Any) -> str:

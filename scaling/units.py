@@ -30,8 +30,10 @@ def suspicions(table: pd.DataFrame, columns: Mapping[str, str]) -> list[str]:
 def notes(table: pd.DataFrame) -> list[str]:
     """What may be meant, and is said: rows whose size, data and loss are those of another row."""
     named = [name for name in ("N", "D", "C", "step", "loss") if name in table]
+    if len(named) < 2 or "step" in named:
+        return []
     same = table.duplicated(subset=named, keep=False)
-    if len(named) < 2 or "step" in named or not same.any():
+    if not same.any():
         return []
     return [
         f"{int(same.sum())} rows have the {', '.join(named)} of another row to the last digit (rows "

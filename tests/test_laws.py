@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 import scaling
-from scaling.law import Law, Param, law, value_and_gradient
-from scaling.laws import LAWS, find_law
+from scaling.law import CUSTOM, Law, Param, law, value_and_gradient
+from scaling.laws import FAMILIES, LAWS, find_law
 from scaling.laws.hoffmann2022 import chinchilla_optimum
-from scaling.schedule import annealing_sum, constant, cosine, lr_area, wsd
-from scaling.trajectory import Trajectory, whole
+from scaling.schedule import annealing_sum, lr_area
+from scaling.trajectory import whole
+from tests.law_examples import example_inputs, table_of
 
 EVERY = pytest.mark.parametrize("one", LAWS.values(), ids=LAWS)
 EVERY_PUBLISHED = pytest.mark.parametrize(
@@ -22,25 +23,6 @@ EVERY_PUBLISHED = pytest.mark.parametrize(
     [(one, name) for one in LAWS.values() for name in one.published],
     ids=lambda v: getattr(v, "name", v),
 )
-
-
-def example_inputs(one: Law, published: str = "") -> tuple:
-    """Inputs in the range the law was published for: a grid of sizes, or three schedules."""
-    if one.kind == "curves":
-        lrs = (constant(4000, 2e-4, 200), cosine(4000, 2e-4, 200), wsd(4000, 2e-4, 200, 800))
-        return (Trajectory(lrs, (np.arange(250, 4000, 50),) * 3),)
-    if one.inputs == ("x",):
-        centre = one.published[published or next(iter(one.published))]["x0"]
-        return (centre * np.geomspace(1e1, 1e6, 40),)
-    n, d = np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e12, 7))
-    return n.ravel(), d.ravel()
-
-
-def example_params(one: Law) -> dict[str, float]:
-    """The first published coefficients; for a law without, values one might fit."""
-    if one.published:
-        return dict(next(iter(one.published.values())))
-    return {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37, "k": 0.7}
 
 
 Wide = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 2.5))]
@@ -55,9 +37,29 @@ def test_published_values_are_complete_and_within_bounds(one: Law, name: str) ->
 
 
 @EVERY
+def test_a_law_says_what_it_is_about_and_over_what(one: Law) -> None:
+    assert one.family in FAMILIES and one.family != CUSTOM
+    assert one.cite and one.units and one.instead and one.unit
+    assert set(one.coefficients()) == set(one.names)
+    assert not (one.published and one.example)
+    assert set(one.ranges_for) <= set(one.published)
+    for ranges in (one.ranges, *one.ranges_for.values()) if one.kind == "points" else ():
+        assert set(ranges) == set(one.inputs) - set(one.simplex)
+        for name, (lo, hi) in ranges.items():
+            assert (lo >= 0 if name in one.zero else lo > 0) and lo < hi < np.inf
+
+
+@EVERY_PUBLISHED
+def test_values_at_published_coefficients_are_such_as_can_be_measured(one: Law, name: str) -> None:
+    values = np.asarray(one(*example_inputs(one, name), **one.published[name]), dtype=float)
+    assert np.isfinite(values).all()
+    assert one.signed or (values > 0).all()
+
+
+@EVERY
 def test_parameters_that_claim_to_be_linear_are(one: Law) -> None:
     inputs = example_inputs(one)
-    params = example_params(one)
+    params = one.coefficients()
     for p in one.params:
         steps = [np.asarray(one(*inputs, **(params | {p.name: params[p.name] * k}))) for k in (1.0, 1.5, 2.0)]
         first, second = (b - a for a, b in pairwise(steps))
@@ -70,20 +72,20 @@ def test_parameters_that_claim_to_be_linear_are(one: Law) -> None:
 @EVERY
 def test_the_gradient_agrees_with_central_differences(one: Law) -> None:
     inputs = example_inputs(one)
-    params = example_params(one)
+    params = one.coefficients()
     _, columns = value_and_gradient(one, inputs, params, one.names)
     for name, column in zip(one.names, columns, strict=True):
-        h = 1e-6 * (1 - params[name] if one.param(name).hi == 1 else params[name])
+        h = 1e-6 * abs(1 - params[name] if one.param(name).hi == 1 else params[name])
         ahead, behind = (one(*inputs, **(params | {name: params[name] + s * h})) for s in (1, -1))
         expected = (ahead - behind) / (2 * h)
         # rounding of the difference: eps * loss / h
-        np.testing.assert_allclose(column, expected, rtol=1e-5, atol=1e-14 * np.max(ahead) / h)
+        np.testing.assert_allclose(column, expected, rtol=1e-5, atol=1e-14 * np.max(np.abs(ahead)) / h)
 
 
 @pytest.mark.parametrize("one", [one for one in LAWS.values() if one.derivatives], ids=lambda one: one.name)
 def test_declared_second_derivatives_agree_with_differences_of_the_first(one: Law) -> None:
     assert one.derivatives is not None
-    inputs, params = example_inputs(one), example_params(one)
+    inputs, params = example_inputs(one), one.coefficients()
     declared = one.derivatives(*inputs, **params)[2]()
     for i, first in enumerate(one.names):
         for second in one.names:
@@ -103,7 +105,7 @@ def test_declared_second_derivatives_agree_with_differences_of_the_first(one: La
 @EVERY
 def test_equations_broadcast_over_a_batch_of_parameters(one: Law) -> None:
     inputs = example_inputs(one)
-    params = example_params(one)
+    params = one.coefficients()
     batch = {k: np.array([[v], [v * 0.9]]) for k, v in params.items()}
     if "lam" in batch:
         batch["lam"] = np.array([[0.999], [0.99]])
@@ -112,24 +114,12 @@ def test_equations_broadcast_over_a_batch_of_parameters(one: Law) -> None:
         np.testing.assert_allclose(values[i], one(*inputs, **{k: float(v[i, 0]) for k, v in batch.items()}), rtol=1e-12)
 
 
-def table_of(one: Law, inputs: tuple, loss: np.ndarray) -> pd.DataFrame:
-    if one.kind == "curves":
-        (path,) = inputs
-        frames = [
-            pd.DataFrame({"run": f"r{i}", "step": steps, "lr": lr[steps]})
-            for i, (lr, steps) in enumerate(zip(path.lrs, path.steps, strict=True))
-        ]
-        table = pd.concat(frames, ignore_index=True).assign(loss=loss)
-        return scaling.read_curves(table, schedules={f"r{i}": lr for i, lr in enumerate(path.lrs)})
-    names = ("C",) if one.inputs == ("x",) else one.inputs
-    return pd.DataFrame(dict(zip(names, inputs, strict=True))).assign(loss=loss)
-
-
 @EVERY_PUBLISHED
 def test_noiseless_data_gives_the_coefficients_back(one: Law, name: str) -> None:
     inputs = example_inputs(one, name)
     table = table_of(one, inputs, np.asarray(one(*inputs, **one.published[name])))
-    found = scaling.fit(one, table, x="C" if one.inputs == ("x",) else None)
+    held = {p: one.published[name][p] for p in one.hold}
+    found = scaling.fit(one, table, x="C" if one.inputs == ("x",) else None, fix=held)
     # the objective is the square of the error: rounding of the losses leaves parameters their square root
     for parameter, value in one.published[name].items():
         assert found.params[parameter] == pytest.approx(value, rel=1e-4), found.report()
@@ -212,3 +202,48 @@ def test_tissue_reproduces_the_authors_example() -> None:
     assert lr_area(lr)[20000] == pytest.approx(2.0501, rel=1e-6)
     assert annealing_sum(lr, 0.999)[20000] == pytest.approx(0.1974738377, rel=1e-8)
     assert path(whole(lr), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-8)
+
+
+Any_ = Annotated[float, Param(start=(-2.0, 2.0))]
+
+
+@law(cite="this test", predicts="reward", signed=True, zero=("H",), family="representation")
+def reward(H, *, a: scaling.Scale, b: Any_):
+    """R = -a exp(H) + b"""
+    return -a * np.exp(H) + b
+
+
+def test_a_law_of_what_may_be_negative_reads_its_own_column_and_zeros() -> None:
+    h = np.linspace(0.0, 1.2, 13)
+    table = pd.DataFrame({"H": h, "reward": 0.9 - 0.8 * np.exp(h)})
+    found = scaling.fit(reward, table)
+    assert found.params["a"] == pytest.approx(0.8, rel=1e-6) and found.params["b"] == pytest.approx(0.9, rel=1e-6)
+    assert len(found.dropped) == 0 and found.objective_name == "squared"
+    assert found.columns["loss"] == "reward"
+    np.testing.assert_allclose(found.residuals, 0, atol=1e-9)
+    assert found.predict(H=0.0) == pytest.approx(0.1)
+    with pytest.raises(scaling.ScalingError, match="has no logarithm"):
+        scaling.fit(reward, table, objective="log-huber")
+    with pytest.raises(scaling.ScalingError, match="must be 0 or positive"):
+        found.predict(H=-1.0)
+
+
+def test_shares_that_do_not_sum_to_one_are_dropped_with_the_sum() -> None:
+    @law(cite="this test", simplex=("p", "q"), zero=("p", "q"))
+    def mixed(p, q, *, c: scaling.Floor, d: scaling.Floor):
+        """L = c p + d q"""
+        return c * p + d * q
+
+    p = np.array([0.0, 0.2, 0.5, 0.7, 1.0, 0.5])
+    q = np.array([1.0, 0.8, 0.5, 0.3, 0.0, 0.6])
+    found = scaling.fit(mixed, pd.DataFrame({"p": p, "q": q, "loss": 2 * p + 3 * q}))
+    assert found.params == pytest.approx({"c": 2.0, "d": 3.0})
+    assert found.dropped["reason"].tolist() == ["p + q is 1.1, not 1"]
+
+
+def test_a_declaration_that_names_what_the_equation_lacks_is_refused() -> None:
+    with pytest.raises(TypeError, match="zero names S; the equation has D, E"):
+
+        @law(cite="this test", zero=("S",))
+        def wrong(D, *, E: scaling.Floor):
+            return E + 0 * D

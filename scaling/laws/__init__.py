@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from scaling.errors import ScalingError, nearest
-from scaling.law import Law
+from scaling.law import CUSTOM, Law
 from scaling.laws.henighan2020 import power
 from scaling.laws.hoffmann2022 import chinchilla
 from scaling.laws.joined import skaling
 from scaling.laws.kaplan2020 import kaplan
 from scaling.laws.tissue2024 import tissue
 
+#: In the order in which they are listed.
+FAMILIES = (
+    "language models", "repeated data", "compressed formats", "encoder-decoder", "mixtures", "experts",
+    "hyper-parameters", "transfer", "vocabulary", "distillation", "downstream", "representation",
+    "learning-rate annealing", "theory", CUSTOM,
+)  # fmt: skip
 LAWS: dict[str, Law] = {law.name: law for law in (chinchilla, kaplan, power, skaling, tissue)}
 
 

@@ -41,6 +41,12 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     return starts
 
 
+#: Model sizes and PF-days of about the models of figures 1 and 2, wide enough to show the bend of each.
+_RANGES = {f"{name}_C": {"x": (1e-7, 1e2)} for name in (
+    "image_8x8", "image_16x16", "image_32x32", "image_vq16", "image_vq32", "video_vq", "math_extrapolate"
+)}  # fmt: skip
+
+
 @law(
     cite="Henighan 2020, arXiv:2010.14701, eq. 1.1 and table 1",
     published={
@@ -64,6 +70,15 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     derivatives=_derivatives,
     starts=_starts,
     units="x: any one of N, D, C; the published compute trends count C in PF-days; loss: nats/token",
+    family="language models",
+    ranges={"x": (1e5, 1e9)},
+    ranges_for=_RANGES,
+    instead="chinchilla where N and D vary apart; bnsl where the curve on log axes bends or breaks",
+    symbols={
+        "x": "N, D or C, the column that x= names",
+        "L_inf": "entropy of the data",
+        "x0": "scale of x where the reducible loss is 1",
+    },
     notes="L_inf reads as the entropy of the data, the rest as the KL divergence to the model (section 1.1).",
 )
 def power(x: Any, *, L_inf: Floor, x0: Size, alpha: Exponent) -> Any:

@@ -36,6 +36,10 @@ def _derivatives(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: An
     },
     derivatives=_derivatives,
     units="N: all parameters, embeddings included; D: tokens; loss: nats/token",
+    family="language models",
+    ranges={"N": (1e7, 1e10), "D": (1e9, 1e12)},
+    instead="muennighoff where tokens repeat; tissue where the learning rate still falls; kaplan to compare with 2020",
+    symbols={"E": "entropy of the text", "A": "what parameters lack", "B": "what tokens lack"},
     notes="A and B are poorly determined and move with alpha and beta: compare predictions, E and the exponents.",
 )
 def chinchilla(N: Any, D: Any, *, E: Floor, A: Scale, B: Scale, alpha: Exponent, beta: Exponent) -> Any:

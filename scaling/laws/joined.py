@@ -86,6 +86,11 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     derivatives=_derivatives,
     starts=_starts,
     units="N: parameters, counted the same way in every row; D: tokens; loss: nats/token",
+    family="language models",
+    ranges={"N": (1e7, 1e10), "D": (1e9, 1e12)},
+    example={"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37, "k": 0.7},
+    instead="chinchilla (k = 1) for forecasts, unless a prior holds k",
+    symbols={"k": "how the two terms join: 1 is a sum, less is nearer to the larger of the two"},
     notes="A free k is poorly determined, and forecasts worse than k = 1 unless a prior holds it; with k tied to beta "
     "this is Kaplan's joint law and a floor.",
 )

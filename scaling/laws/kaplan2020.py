@@ -56,6 +56,10 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     gradient=_gradient,
     starts=_starts,
     units="N: parameters without embeddings; D: tokens of a data set trained on to early stopping; loss: nats/token",
+    family="language models",
+    ranges={"N": (1e7, 1e10), "D": (1e9, 1e12)},
+    instead="chinchilla, which has a floor, for forecasts and budgets",
+    symbols={"N_c": "scale of N where its term is 1 nat", "D_c": "the same of D"},
     notes="No irreducible loss: forecasts far beyond the data fall too low. The paper has three pairs (N_c, alpha_N); "
     "these are the ones of the joint fit.",
 )

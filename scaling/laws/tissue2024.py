@@ -15,6 +15,9 @@ from scaling.trajectory import Trajectory
         "tissue2024": {"L0": 2.62779655, "A": 0.42966514, "alpha": 0.54984562, "C": 0.41077247, "lam": 0.999}
     },
     units="schedule: learning rate of every update, warm-up included; loss: nats/token",
+    family="learning-rate annealing",
+    instead="chinchilla for finished runs of several sizes",
+    symbols={"schedule": "learning rate of every update", "lam": "share of the momentum that survives one step"},
     notes="C is determined only by curves whose learning rate falls. C S2 grows when steps at learning rate 0 are "
     "appended, so the law must not choose schedules. One peak learning rate and one model size a fit.",
 )
