@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.errors import TableError
+from scaling.rates import every_update
 from scaling.table import CURVE_ALIASES, Source, _keeping_attrs, _load, _renamed, _to_number
 from scaling.trajectory import Trajectory
 from scaling.where import select
@@ -124,7 +125,7 @@ def with_schedules(
         if not len(logged):
             raise TableError(f"run {run} has no row with a usable learning rate")
         at, lr = logged["step"].to_numpy(), logged["lr"].to_numpy()
-        lrs[run] = np.interp(np.arange(last + 1), at, lr)
+        lrs[run] = every_update(at, lr, last)
         first = int(at[0])
         if warmup is not None:
             rise = min(warmup, first)  # a log that starts within the warm-up starts below the peak

@@ -242,10 +242,15 @@ def problem_of(fit: Fit) -> Problem:
 def law_inputs(fit: Fit, given: Mapping[str, Any]) -> tuple[Any, ...]:
     """The law's inputs, in order, from keyword arguments named as the table's columns; raises ScalingError."""
     if fit.law.kind == "curves":
-        if set(given) != {"schedule"}:
-            raise ScalingError(f"{fit.law.name} predicts whole curves: give schedule=, the learning rate of every step")
+        if set(given) != set(fit.law.inputs):
+            others = "".join(f" and {name}=" for name in fit.law.inputs[1:])
+            raise ScalingError(
+                f"{fit.law.name} predicts whole curves: give schedule=, the learning rate of every step{others}"
+            )
         schedule = given["schedule"]
-        return (schedule,) if isinstance(schedule, Trajectory) else (whole(_checked_schedule(schedule)),)
+        path = schedule if isinstance(schedule, Trajectory) else whole(_checked_schedule(schedule))
+        rest = positive_arrays({name: given[name] for name in fit.law.inputs[1:]})
+        return path, *rest.values()
     wanted = [fit.columns[name] for name in fit.law.inputs]
     if set(given) != set(wanted):
         raise ScalingError(f"{fit.law.name} was fitted on {', '.join(wanted)}; got {', '.join(given) or 'nothing'}")
@@ -278,7 +283,7 @@ def _columns(law: Law, table: pd.DataFrame, x: str | None) -> dict[str, str]:
     if law.kind == "curves":
         if x is not None:
             raise ScalingError(f"{law.name} describes whole curves and takes no x=")
-        return {"loss": "loss"}
+        return {name: name for name in law.inputs[1:]} | {"loss": "loss"}
     if law.inputs == ("x",):
         if x is None:
             have = [c for c in ("C", "N", "D") if c in table]
@@ -341,7 +346,8 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
     attrs = table.attrs
     table = table[~empty].sort_values(["run", "step"], kind="stable")
     table.attrs = attrs
-    kept, dropped = usable(table, {"step": "step", "loss": "loss"}, law.name, positive=("loss",))
+    also = {name: name for name in law.inputs[1:]}
+    kept, dropped = usable(table, {"step": "step", "loss": "loss", **also}, law.name, positive=("loss", *also))
     fractional = kept["step"] != np.floor(kept["step"])
     if fractional.any():
         kept["step"] = np.floor(kept["step"])
@@ -406,7 +412,7 @@ def _problem(
 ) -> Problem:
     inputs: tuple[Any, ...]
     if law.kind == "curves":
-        inputs = (trajectory(table),)
+        inputs = (trajectory(table), *(table[columns[name]].to_numpy(float) for name in law.inputs[1:]))
     else:
         inputs = tuple(table[columns[name]].to_numpy(float) for name in law.inputs)
     return Problem(law, inputs, table[columns["loss"]].to_numpy(float), weights, objective, fixed, tied, priors)

@@ -64,7 +64,7 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """A law as declared. `inputs` are columns of a table; a law of whole curves has the one input `schedule`.
+    """A law as declared. `inputs` are columns of a table; a law of whole curves reads `schedule` first.
 
     predicts, unit  the column that the law is fitted to and its unit; `signed` when its values may be 0 or negative
     zero      inputs that may be 0; simplex: inputs that are shares of one whole and sum to 1
@@ -72,6 +72,8 @@ class Law:
     hold      parameters that runs like the paper's do not determine beside the others: hold them with fix=
     example   coefficients to draw and test with where none are published; no result of anybody's
     symbols   input or parameter -> what it means
+    noise     standard deviation of ln loss that priors are weighed against: a prior counts as half the square of its
+              distance in standard deviations, times the square of `noise`
     """
 
     name: str
@@ -98,11 +100,12 @@ class Law:
     hold: tuple[str, ...] = ()
     example: Mapping[str, float] = field(default_factory=dict)
     symbols: Mapping[str, str] = field(default_factory=dict)
+    noise: float = 1.0
 
     @property
     def kind(self) -> Literal["points", "curves"]:
         """`points`: one loss a row. `curves`: the loss after every step of a learning-rate schedule."""
-        return "curves" if self.inputs == ("schedule",) else "points"
+        return "curves" if self.inputs[0] == "schedule" else "points"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,6 +150,7 @@ def law(
     hold: tuple[str, ...] = (),
     example: Mapping[str, float] | None = None,
     symbols: Mapping[str, str] | None = None,
+    noise: float = 1.0,
 ) -> Callable[[Equation], Law]:
     """Declare a law from its equation; the docstring's first line is the equation as it is shown.
 
@@ -214,6 +218,7 @@ def law(
             hold=tuple(hold),
             example=MappingProxyType(dict(example or {})),
             symbols=MappingProxyType(dict(symbols or {})),
+            noise=noise,
         )
 
     return declare

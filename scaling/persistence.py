@@ -45,7 +45,7 @@ def to_json(fit: Fit, indent: int | None = None) -> str:
         "columns": dict(fit.columns),
         "fixed": dict(fit.fixed),
         "tied": dict(fit.tied),
-        "priors": {name: [p.centre, p.sd] for name, p in fit.priors.items()},
+        "priors": {name: [p.centre, p.sd, p.weight] for name, p in fit.priors.items()},
         "started": fit.started,
         "agreed": fit.agreed,
         "log_se": dict(fit.log_se),

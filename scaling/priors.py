@@ -26,7 +26,7 @@ def merged(law: Law, given: Given, fixed: Mapping[str, float], tied: Mapping[str
     priors: dict[str, Prior] = {}
     for p in law.params:
         if p.prior is not None and p.name not in fixed and p.name not in tied:
-            priors[p.name] = Prior(*p.prior)
+            priors[p.name] = Prior(*p.prior, law.noise**2)
     for name, prior in given.items():
         if name not in law.names:
             raise ScalingError(f"{law.name} has no parameter {name!r}; {nearest(name, law.names)}")
@@ -42,7 +42,7 @@ def merged(law: Law, given: Given, fixed: Mapping[str, float], tied: Mapping[str
             raise ScalingError(f"{name} lies between {p.lo:g} and {p.hi:g}; its prior is centred at {centre:g}")
         if not (sd > 0 and math.isfinite(sd)):
             raise ScalingError(f"the prior of {name} needs a positive standard deviation, got {sd:g}")
-        priors[name] = Prior(centre, sd)
+        priors[name] = Prior(centre, sd, law.noise**2)
     return priors
 
 

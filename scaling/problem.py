@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scaling.law import Law, value_and_gradient
 from scaling.objective import Objective
+from scaling.trajectory import Trajectory
 
 Array = NDArray[np.float64]
 LIMIT = 300.0  # |u| beyond this is a bound for every purpose: exp(300) is 1e130
@@ -26,11 +27,13 @@ class Prior:
     """What is believed of a parameter before the data: the logarithm of one bounded below by 0 or above, else the
     parameter itself, is normal about `centre` with standard deviation `sd`.
 
-    It counts as a measurement: half the square of its distance in standard deviations adds to the objective.
+    It counts as a measurement: half the square of its distance in standard deviations, times `weight`, adds to the
+    objective.
     """
 
     centre: float
     sd: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,12 @@ class Problem:
     @cached_property
     def free(self) -> tuple[str, ...]:
         return tuple(n for n in self.law.names if n not in self.fixed and n not in self.tied)
+
+    @property
+    def width(self) -> int:
+        """Numbers that one candidate's losses may take to compute: what batches are measured by."""
+        sizes = [x.width() for x in self.inputs if isinstance(x, Trajectory)]
+        return max([len(self.loss), *sizes])
 
     @cached_property
     def _bounds(self) -> tuple[Array, Array]:
@@ -206,9 +215,9 @@ class Problem:
                 away, by_u = np.log(at / prior.centre) / prior.sd, by_u / at
             else:
                 away = (at - prior.centre) / prior.sd
-            value += 0.5 * away**2
-            slope[:, i] = away * by_u / prior.sd
-            bend[:, i] = (by_u / prior.sd) ** 2
+            value += 0.5 * prior.weight * away**2
+            slope[:, i] = prior.weight * away * by_u / prior.sd
+            bend[:, i] = prior.weight * (by_u / prior.sd) ** 2
         return value, slope, bend
 
     def cost(self, r: Array, weights: Array | None = None, u: Array | None = None) -> Array:

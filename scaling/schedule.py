@@ -109,14 +109,14 @@ def lr_area(lr: Array) -> Array:
     return np.cumsum(lr)
 
 
-def annealing_sum(lr: Array, lam: float | complex) -> NDArray:
+def annealing_sum(lr: Array, lam: float) -> Array:
     """S2 of Tissue et al. 2024 (arXiv:2408.11029) after every update, in O(steps).
 
     m_0 = 0, m_i = lam * m_{i-1} + (lr_{i-1} - lr_i), S2_i = sum of m up to i. Both sums are one linear recursion,
-    S2_i = (1 + lam) S2_{i-1} - lam S2_{i-2} + (lr_{i-1} - lr_i). `lam` may be complex (for complex-step derivatives).
+    S2_i = (1 + lam) S2_{i-1} - lam S2_{i-2} + (lr_{i-1} - lr_i).
     """
     from scipy.signal import lfilter  # costs half a second to import: only who needs it pays
 
-    drop = np.zeros(len(lr), dtype=np.result_type(lam, float))
+    drop = np.zeros(len(lr))
     drop[1:] = lr[:-1] - lr[1:]
     return lfilter([1.0], [1.0, -(1.0 + lam), lam], drop)

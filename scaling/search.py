@@ -20,7 +20,9 @@ from scaling.projection import nonnegative_least_squares
 Array = NDArray[np.float64]
 GRID = 256  # candidate values of the nonlinear parameters, each with its linear ones solved for
 BATCH = 60_000  # numbers in one batch of derivatives: what stays in a processor's cache is fastest
+CURVE_BATCH = 400_000  # the same for sums over the past of curves
 MANY = 4000  # rows: of more, a part is searched, and all are used from its optima on
+FEW = 40  # rows a curve: the same for curves, whose rows cost more
 STRAIGHT = 3  # starts that descend on the objective itself from the first step on
 AGREE = 1e-6  # two ends are the same optimum when their objectives differ by less, relatively
 
@@ -135,7 +137,7 @@ def _quadratic(
     """Objective (B,), gradient (B, k) and Hessian (B, k, k), or that of the majorising quadratic, at each row of u."""
     count, k = u.shape
     cost, gradient, hessian = np.empty(count), np.empty((count, k)), np.empty((count, k, k))
-    size = max(1, BATCH // (len(problem.loss) * k))
+    size = _batch(problem, k)
     for at in range(0, count, size):
         part = slice(at, at + size)
         own = problem.weights if weights is None else weights[part]
@@ -163,6 +165,13 @@ def _summed(problem: Problem, u: Array, weights: Array, shift: Any, exact: bool)
     return cost, gradient, hessian
 
 
+def _batch(problem: Problem, k: int) -> int:
+    """How many candidates to evaluate at once."""
+    if problem.law.kind == "curves":
+        return max(1, CURVE_BATCH // problem.width)
+    return max(1, BATCH // (len(problem.loss) * k))
+
+
 def law_curvature(problem: Problem, u: Array, slope: Array) -> Array:
     """Sum over rows of slope_i times the Hessian of residual i, (B, k, k), as declared or by differences."""
     bend = problem.expansion(u, slope)[2]
@@ -175,7 +184,7 @@ def _differences(problem: Problem, u: Array, slope: Array) -> Array:
     count, k = u.shape
     shifts = np.concatenate([np.eye(k), -np.eye(k)]) * step
     curvature = np.empty((count, k, k))
-    size = max(1, BATCH // (2 * k * k * slope.shape[1]))
+    size = max(1, _batch(problem, k) // (2 * k))
     for at in range(0, count, size):  # all shifts of a few problems in one call: small problems are all overhead
         part = slice(at, at + size)
         moved = (u[part, None] + shifts).reshape(-1, k)
@@ -222,12 +231,20 @@ def minimise(problem: Problem, u: Array) -> Ends:
 
 
 def _many(problem: Problem) -> bool:
-    return len(problem.loss) > MANY and problem.law.kind == "points"
+    if problem.law.kind == "curves":
+        return len(problem.loss) > FEW * len(problem.inputs[0].steps)
+    return len(problem.loss) > MANY
 
 
 def _thinned(problem: Problem) -> Problem:
-    """The problem on MANY of its rows, drawn at random, each weighing as much more."""
+    """The problem on MANY of its rows, drawn at random, or on FEW of each curve, evenly spread, that weigh as much
+    more."""
     count = len(problem.loss)
+    if problem.law.kind == "curves":
+        path, rows = problem.inputs[0].some(FEW)
+        inputs: tuple[Any, ...] = (path, *(np.asarray(values)[rows] for values in problem.inputs[1:]))
+        weights = problem.weights[rows] * (count / len(rows))
+        return replace(problem, inputs=inputs, loss=problem.loss[rows], weights=weights)
     rows = np.sort(np.random.default_rng(0).choice(count, MANY, replace=False))
     inputs = tuple(np.asarray(values)[rows] for values in problem.inputs)
     return replace(problem, inputs=inputs, loss=problem.loss[rows], weights=problem.weights[rows] * (count / MANY))
@@ -324,9 +341,10 @@ def _projected(problem: Problem, seed: int) -> tuple[Array, Array]:
     residuals (S, n)."""
     linear = _linear(problem)
     shape = [n for n in problem.free if n not in linear]
-    theta = np.ones((GRID if shape else 1, len(problem.free)))
+    count = GRID // 4 if problem.law.kind == "curves" else GRID
+    theta = np.ones((count if shape else 1, len(problem.free)))
     if shape:
-        unit = _low_discrepancy(GRID, len(shape), seed)
+        unit = _low_discrepancy(count, len(shape), seed)
         for j, name in enumerate(shape):
             lo, hi = _start_range(problem, problem.law.param(name))
             theta[:, problem.free.index(name)] = _between(lo, hi, unit[:, j], problem.law.param(name))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.knots import WORTH, Between, between, knots
+from scaling.pooling import Kind, Past, joined, past
 from scaling.schedule import annealing_sum, lr_area
-
-REMEMBER = 5_000_000  # numbers kept by one trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,35 +20,94 @@ class Trajectory:
 
     lrs    learning rate of every update of each curve, from update 0
     steps  index of the update after which the loss of each row stands, one array a curve
+    exact  sums over the past have a term for every update, not for groups of them (see `scaling.pooling`)
     """
 
     lrs: tuple[NDArray[np.float64], ...]
     steps: tuple[NDArray[np.int64], ...]
-    _sums: dict[complex, NDArray] = field(default_factory=dict, repr=False)
+    exact: bool = False
+    _pasts: dict[Kind, Past] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return sum(len(steps) for steps in self.steps)
 
     @cached_property
     def area(self) -> NDArray[np.float64]:
         """S1 at every row, shape (n,)."""
         return np.concatenate([lr_area(lr)[steps] for lr, steps in zip(self.lrs, self.steps, strict=True)])
 
+    @cached_property
+    def log_area(self) -> NDArray[np.float64]:
+        """ln S1 at every row, shape (n,)."""
+        return np.log(self.area)
+
+    def past(self, kind: Kind) -> Past:
+        """The updates, or the drops of the learning rate, that lie behind every row."""
+        if kind not in self._pasts:
+            parts, links, count = [], [], 0
+            for lr, steps in zip(self.lrs, self.steps, strict=True):
+                at, link = (steps, None) if self.exact else _summed_at(lr, steps)
+                parts.append(past(lr, at, kind, self.exact))
+                links.append((link or _themselves(len(at))).after(count))
+                count += len(at)
+            dense = count < len(self)
+            whole = Between(*(np.concatenate([getattr(link, name) for link in links]) for name in ("index", "weight")))
+            self._pasts[kind] = joined(parts, whole if dense else None)
+        return self._pasts[kind]
+
     def annealing(self, lam: Any) -> NDArray:
-        """S2 at every row: shape (n,) for a number, (B, n) for `lam` of shape (B, 1). Complex `lam` is allowed."""
-        if np.ndim(lam) == 0:
-            return self._annealing(complex(lam))
-        return np.stack([self._annealing(complex(value)) for value in np.ravel(lam)])
+        """S2 at every row: shape (n,) for a number, (B, n) for `lam` of shape (B, 1). Complex `lam` is allowed.
 
-    def _annealing(self, lam: complex) -> NDArray:
-        if lam not in self._sums:
-            if len(self._sums) * len(self.area) > REMEMBER:  # searches ask for the same values over and over
-                self._sums.clear()
-            exact = lam if lam.imag else lam.real
-            self._sums[lam] = np.concatenate(
-                [annealing_sum(lr, exact)[steps] for lr, steps in zip(self.lrs, self.steps, strict=True)]
-            )
-        return self._sums[lam]
+        S2 of Tissue 2024 (arXiv:2408.11029) is the sum over drops of (1 - lam^(t - k + 1)) / (1 - lam); an exact
+        trajectory takes it by its recursion.
+        """
+        if self.exact and np.isrealobj(lam):
+            sums = [
+                np.concatenate([annealing_sum(lr, float(x))[at] for lr, at in zip(self.lrs, self.steps, strict=True)])
+                for x in np.ravel(lam)
+            ]
+            return np.stack(sums) if np.ndim(lam) else sums[0]
+        past = self.past("drops by step")
+        return past.sum(1 - np.exp(past.lag * np.log(lam))) / (1 - lam)
+
+    def annealing_slopes(self, lam: Any) -> tuple[NDArray, NDArray, NDArray]:
+        """S2 and its first and second derivative by `lam`, each as by `annealing`."""
+        past = self.past("drops by step")
+        left = np.exp(past.lag * np.log(lam))
+        gain, lost = past.sum(1 - left), -past.sum(past.lag * left) / lam
+        bend = -past.sum(past.lag * (past.lag - 1) * left) / lam**2
+        u = 1 / (1 - lam)
+        return u * gain, u * (u * gain + lost), u * (2 * u * (u * gain + lost) + bend)
+
+    def some(self, most: int) -> tuple[Trajectory, NDArray[np.int64]]:
+        """At most that many rows of each curve, evenly spread, and which rows of this one they are."""
+        chosen, at = [], 0
+        for steps in self.steps:
+            chosen.append(at + np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).astype(int)))
+            at += len(steps)
+        first = np.cumsum([0, *(len(s) for s in self.steps)])
+        own = tuple(s[c - f] for s, c, f in zip(self.steps, chosen, first, strict=False))
+        return Trajectory(self.lrs, own, self.exact), np.concatenate(chosen)
+
+    def width(self) -> int:
+        """Numbers that one evaluation of a law may hold: the rows, or the terms of the sums asked for so far."""
+        return max([len(self), *(len(p.count) for p in self._pasts.values())])
 
 
-def whole(lr: Any) -> Trajectory:
+def _summed_at(lr: NDArray[np.float64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], Between | None]:
+    """The steps at which sums are taken, and how those at `steps` follow, None where they are the same."""
+    if len(steps) < 200:
+        return steps, None
+    at = knots(lr)
+    return (at, between(lr, at, steps)) if len(steps) > WORTH * len(at) else (steps, None)
+
+
+def _themselves(count: int) -> Between:
+    index = np.repeat(np.arange(count)[:, None], 4, 1)
+    return Between(index, np.tile([1.0, 0.0, 0.0, 0.0], (count, 1)))
+
+
+def whole(lr: Any, exact: bool = False) -> Trajectory:
     """The trajectory of one schedule with a row after every step."""
     lr = np.asarray(lr, dtype=float)
-    return Trajectory((lr,), (np.arange(len(lr)),))
+    return Trajectory((lr,), (np.arange(len(lr)),), exact)

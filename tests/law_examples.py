@@ -18,7 +18,8 @@ def example_inputs(one: Law, published: str = "") -> tuple:
     """Inputs over the declared range: a grid, or points of a simplex; for a law of curves, three schedules."""
     if one.kind == "curves":
         lrs = (constant(4000, 2e-4, 200), cosine(4000, 2e-4, 200), wsd(4000, 2e-4, 200, 800))
-        return (Trajectory(lrs, (np.arange(250, 4000, 50),) * 3),)
+        sizes = (np.repeat([3e7, 1e8, 3e8], 75),) if one.inputs[1:] else ()
+        return (Trajectory(lrs, (np.arange(250, 4000, 50),) * 3), *sizes)
     ranges = one.range_of(published)
     free = [name for name in one.inputs if name not in one.simplex]
     if one.simplex or len(free) > max(LEVELS):

@@ -61,7 +61,7 @@ def test_parameters_that_claim_to_be_linear_are(one: Law) -> None:
     inputs = example_inputs(one)
     params = one.coefficients()
     for p in one.params:
-        steps = [np.asarray(one(*inputs, **(params | {p.name: params[p.name] * k}))) for k in (1.0, 1.5, 2.0)]
+        steps = [np.asarray(one(*inputs, **(params | {p.name: params[p.name] * k}))) for k in (1.0, 0.9, 0.8)]
         first, second = (b - a for a, b in pairwise(steps))
         if p.linear:
             np.testing.assert_allclose(first, second, rtol=1e-7, atol=1e-12)
@@ -86,17 +86,18 @@ def test_the_gradient_agrees_with_central_differences(one: Law) -> None:
 def test_declared_second_derivatives_agree_with_differences_of_the_first(one: Law) -> None:
     assert one.derivatives is not None
     inputs, params = example_inputs(one), one.coefficients()
-    declared = one.derivatives(*inputs, **params)[2]()
+    value, _, more = one.derivatives(*inputs, **params)
+    declared = more()
     for i, first in enumerate(one.names):
         for second in one.names:
-            h = 1e-5 * params[second]
+            h = 1e-5 * (1 - params[second] if second == "lam" else params[second])
             ahead, behind = (
                 np.asarray(one.derivatives(*inputs, **(params | {second: params[second] + s * h}))[1][i])
                 for s in (1, -1)
             )
             column = declared.get((first, second), declared.get((second, first), 0.0))
-            difference = np.broadcast_to((ahead - behind) / (2 * h), np.shape(inputs[0]))
-            size = np.max(np.abs(ahead)) / params[second]  # differences lose five digits of this
+            difference = np.broadcast_to((ahead - behind) / (2 * h), np.shape(value))
+            size = 1e-5 * np.max(np.abs(ahead)) / h  # differences lose five digits of this
             np.testing.assert_allclose(
                 np.broadcast_to(column, difference.shape), difference, rtol=1e-4, atol=1e-9 * size
             )
@@ -201,7 +202,8 @@ def test_tissue_reproduces_the_authors_example() -> None:
     values = path.published["tissue2024"]
     assert lr_area(lr)[20000] == pytest.approx(2.0501, rel=1e-6)
     assert annealing_sum(lr, 0.999)[20000] == pytest.approx(0.1974738377, rel=1e-8)
-    assert path(whole(lr), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-8)
+    assert path(whole(lr, exact=True), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-8)
+    assert path(whole(lr), **values)[20000] == pytest.approx(2.836215337929605, rel=1e-7)
 
 
 Any_ = Annotated[float, Param(start=(-2.0, 2.0))]
