@@ -1,4 +1,4 @@
-"""The command `scaling`: laws, fit, compare, forecast, optimum, holdout, plot. Results on stdout, all else stderr."""
+"""The command `scaling`: laws, fit, compare, forecast, optimum, holdout, plot, theory. Results on stdout, else stderr."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from scaling.commands import (
     run_optimum,
     run_plot,
     run_sensitivity,
+    run_theory,
 )
 from scaling.errors import ScalingError
 from scaling.options import floats as _floats, names as _names, numbers as _pairs
@@ -34,6 +35,7 @@ EXAMPLES = """examples:
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'
   scaling sensitivity fit.json
   scaling plot fit.json -o fit.png
+  scaling theory -o out
   sweeps collect out | scaling fit chinchilla -
 """
 
@@ -188,6 +190,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     _uncertain(plot)
     plot.add_argument("-o", "--output", required=True, metavar="FILE", help="png, svg or pdf")
+
+    theory = command(
+        "theory",
+        run_theory,
+        "losses of a model whose exponents are known (random features), as a plot and a table to try fits on",
+        "scaling theory -a 1.5 -b 1.25 -o out",
+    )
+    theory.add_argument("-a", type=float, default=1.5, help="fall of the teacher's power: L ~ N^-(a-1) (default 1.5)")
+    theory.add_argument("-b", type=float, default=1.25, help="fall of the eigenvalues: L ~ t^-(a-1)/b (default 1.25)")
+    theory.add_argument(
+        "--noise", type=float, default=0.0, help="sd of the labels; its square is the floor (default 0)"
+    )
+    theory.add_argument("--modes", type=float, default=1e8, help="modes of the data (default 1e8)")
+    theory.add_argument("-o", "--output", metavar="DIR", help="write surface.csv and theory.png to a folder")
+    theory.add_argument("--json", action="store_true", help="print the exponents as JSON")
     return parser
 
 

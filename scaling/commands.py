@@ -226,6 +226,26 @@ def run_plot(args: argparse.Namespace) -> None:
     print(f"wrote {args.output}", file=sys.stderr)
 
 
+def run_theory(args: argparse.Namespace) -> None:
+    from scaling.report import forecast_text
+    from scaling.theory.random_features import RandomFeatures
+    from scaling.theory.tables import exponents, surface
+
+    model = RandomFeatures(args.a, args.b, args.modes, args.noise)
+    frame = exponents(model).reset_index()
+    _print_frame(args, frame, forecast_text(frame))
+    if not args.output:
+        return
+    from scaling.plots import save
+    from scaling.theory.figure import theory_figure
+
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "surface.csv", surface(model).to_csv(index=False, float_format="%.10g"))
+    save(theory_figure(model), str(folder / "theory.png"))
+    print(f"wrote {folder / 'surface.csv'} and {folder / 'theory.png'}", file=sys.stderr)
+
+
 def _print_frame(args: argparse.Namespace, frame: Any, text: str) -> None:
     from scaling.persistence import frame_json
 
