@@ -1,4 +1,4 @@
-"""The command `scaling`: laws, fit, compare, forecast, optimum, holdout, plot, theory. Results on stdout, else stderr."""
+"""The command `scaling`: laws, fit, compare, forecast, optimum, holdout, plot, theory. Results on stdout."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TEXT = {"t": "time $t$", "N": "features $N$", "P": "samples $P$"}
 
 
 def theory_figure(model: RandomFeatures) -> Figure:
-    """Above: L(t, N), L(t, P), and L(N, P) at a late time. Below: slices against t, N and P, the theory's power dashed."""
+    """Above: L(t, N), L(t, P), late L(N, P). Below: slices against t, N and P, the theory's power dashed."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 6.4), layout="constrained")
         axes = figure.subplots(2, 3)
