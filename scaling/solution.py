@@ -87,7 +87,9 @@ def share(problem: Problem, name: str, theta: Array) -> float:
     without = theta.copy()
     without[problem.free.index(name)] = 0.0
     both = problem.predicted(np.stack([theta, without]))
-    return float(np.max(np.abs(both[0] - both[1]) / np.abs(both[0])))
+    # of what may be 0 a share is that of the largest value
+    size = np.abs(both[0]).max() if problem.law.signed else np.abs(both[0])
+    return float(np.max(np.abs(both[0] - both[1]) / size))
 
 
 def off_bounds(problem: Problem, theta: Array, size: float = VANISHING) -> Array:

@@ -25,6 +25,18 @@ EVERY_PUBLISHED = pytest.mark.parametrize(
 )
 
 
+#: Every published set, and the example of a law that has none.
+EVERY_SET = pytest.mark.parametrize(
+    ("one", "name"),
+    [(one, name) for one in LAWS.values() for name in one.published or ("example",)],
+    ids=lambda v: getattr(v, "name", v),
+)
+
+
+def coefficients(one: Law, name: str) -> dict[str, float]:
+    return dict(one.published[name] if one.published else one.example)
+
+
 Wide = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.05, 2.5))]
 
 
@@ -49,9 +61,9 @@ def test_a_law_says_what_it_is_about_and_over_what(one: Law) -> None:
             assert (lo >= 0 if name in one.zero else lo > 0) and lo < hi < np.inf
 
 
-@EVERY_PUBLISHED
+@EVERY_SET
 def test_values_at_published_coefficients_are_such_as_can_be_measured(one: Law, name: str) -> None:
-    values = np.asarray(one(*example_inputs(one, name), **one.published[name]), dtype=float)
+    values = np.asarray(one(*example_inputs(one, name), **coefficients(one, name)), dtype=float)
     assert np.isfinite(values).all()
     assert one.signed or (values > 0).all()
 
@@ -115,14 +127,14 @@ def test_equations_broadcast_over_a_batch_of_parameters(one: Law) -> None:
         np.testing.assert_allclose(values[i], one(*inputs, **{k: float(v[i, 0]) for k, v in batch.items()}), rtol=1e-12)
 
 
-@EVERY_PUBLISHED
+@EVERY_SET
 def test_noiseless_data_gives_the_coefficients_back(one: Law, name: str) -> None:
-    inputs = example_inputs(one, name)
-    table = table_of(one, inputs, np.asarray(one(*inputs, **one.published[name])))
-    held = {p: one.published[name][p] for p in one.hold}
+    inputs, values = example_inputs(one, name), coefficients(one, name)
+    table = table_of(one, inputs, np.asarray(one(*inputs, **values)))
+    held = {p: values[p] for p in one.hold}
     found = scaling.fit(one, table, x="C" if one.inputs == ("x",) else None, fix=held)
     # the objective is the square of the error: rounding of the losses leaves parameters their square root
-    for parameter, value in one.published[name].items():
+    for parameter, value in values.items():
         assert found.params[parameter] == pytest.approx(value, rel=1e-4), found.report()
     assert found.value < 1e-12
 

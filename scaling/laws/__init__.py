@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from scaling.errors import ScalingError, nearest
 from scaling.law import CUSTOM, Law
-from scaling.laws.henighan2020 import power
+from scaling.laws.alabdulmohsin2022 import m3, m4
+from scaling.laws.bhagia2024 import bhagia_accuracy, bhagia_loss, llama3_loss
+from scaling.laws.busbridge2025 import busbridge
+from scaling.laws.caballero2022 import bnsl
+from scaling.laws.deepseek2024 import deepseek_batch, deepseek_data, deepseek_lr, deepseek_model
+from scaling.laws.experimental import bjorck_lr, hernandez_transfer, llama3_tokens, zhang_batch
+from scaling.laws.farseer2025 import farseer
+from scaling.laws.gadre2024 import gadre, gadre_error
+from scaling.laws.henighan2020 import henighan_infogain, henighan_model, power
 from scaling.laws.hoffmann2022 import chinchilla
 from scaling.laws.joined import skaling
-from scaling.laws.kaplan2020 import kaplan
+from scaling.laws.kaplan2020 import kaplan, kaplan_batch, kaplan_power, kaplan_steps
 from scaling.laws.li2025 import fsl
 from scaling.laws.luo2025 import mpl, mpl_rises, mpl_tied
+from scaling.laws.mccandlish2018 import mccandlish
 from scaling.laws.noise import ncl, ncl_sizes
+from scaling.laws.porian2024 import porian_model
+from scaling.laws.ruan2024 import ruan
+from scaling.laws.stepfun2025 import steplaw_batch, steplaw_lr
+from scaling.laws.tao2024 import tao
 from scaling.laws.tissue2024 import area_power, tissue, tissue_sizes
+from scaling.laws.wang2025 import cpt
+
+#: A new law is one more name here, beside its family.
+_EVERY = (
+    *(chinchilla, kaplan, kaplan_power, kaplan_steps, power, henighan_model, henighan_infogain, skaling),
+    *(gadre, farseer, bnsl, m3, m4, porian_model, deepseek_model, deepseek_data, llama3_tokens),
+    *(steplaw_lr, steplaw_batch, deepseek_lr, deepseek_batch, bjorck_lr, kaplan_batch, mccandlish, zhang_batch),
+    *(hernandez_transfer, tao, busbridge),
+    *(bhagia_loss, llama3_loss, bhagia_accuracy, gadre_error, ruan),
+    *(ncl, ncl_sizes, tissue, tissue_sizes, mpl, mpl_rises, mpl_tied, fsl, area_power, cpt),
+)
 
 #: In the order in which they are listed.
 FAMILIES = (
@@ -19,9 +43,7 @@ FAMILIES = (
     "hyper-parameters", "transfer", "vocabulary", "distillation", "downstream", "representation",
     "learning-rate annealing", "theory", CUSTOM,
 )  # fmt: skip
-LAWS: dict[str, Law] = {law.name: law for law in (
-    chinchilla, kaplan, power, skaling, ncl, ncl_sizes, tissue, tissue_sizes, mpl, mpl_rises, mpl_tied, fsl, area_power,
-)}  # fmt: skip
+LAWS: dict[str, Law] = {law.name: law for law in _EVERY}
 
 
 def find_law(law: str | Law) -> Law:
