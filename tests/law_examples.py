@@ -42,12 +42,14 @@ def _levels(one: Law, name: str, ranges, share: np.ndarray) -> np.ndarray:
 def table_of(one: Law, inputs: tuple, values: np.ndarray) -> pd.DataFrame:
     """A table that `fit` reads, with `values` in the column that the law predicts."""
     if one.kind == "curves":
-        (path,) = inputs
+        path, *sizes = inputs
         frames = [
             pd.DataFrame({"run": f"r{i}", "step": steps, "lr": lr[steps]})
             for i, (lr, steps) in enumerate(zip(path.lrs, path.steps, strict=True))
         ]
-        table = pd.concat(frames, ignore_index=True).assign(loss=values)
+        table = pd.concat(frames, ignore_index=True).assign(
+            loss=values, **dict(zip(one.inputs[1:], sizes, strict=True))
+        )
         return scaling.read_curves(table, schedules={f"r{i}": lr for i, lr in enumerate(path.lrs)})
     names = ("C",) if one.inputs == ("x",) else one.inputs
     return pd.DataFrame(dict(zip(names, inputs, strict=True))).assign(**{one.predicts: values})
