@@ -138,7 +138,7 @@ def _candidates(laws: Sequence[str | Law] | str | Law | None, table: pd.DataFram
             raise ScalingError(f"{', '.join(curves)} describes whole curves; compare ranks laws of finished runs")
         return given
     reads = set(map(str, table.columns))
-    laws_of_loss = [law for law in LAWS.values() if law.kind == "points" and law.predicts == "loss"]
+    laws_of_loss = [law for law in LAWS.values() if law.kind == "points" and law.predicts == "loss" and law.ranked]
     if x is not None:
         return [law for law in laws_of_loss if law.inputs == ("x",)]
     # where N and D both vary, a law of one of them alone would be blamed for the other

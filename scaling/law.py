@@ -72,6 +72,7 @@ class Law:
     hold      parameters that runs like the paper's do not determine beside the others: hold them with fix=
     example   coefficients to draw and test with where none are published; no result of anybody's
     symbols   input or parameter -> what it means
+    ranked    whether `compare` takes it unasked: not a special case of another, nor too large for most tables
     noise     standard deviation of ln loss that priors are weighed against: a prior counts as half the square of its
               distance in standard deviations, times the square of `noise`
     """
@@ -100,6 +101,7 @@ class Law:
     hold: tuple[str, ...] = ()
     example: Mapping[str, float] = field(default_factory=dict)
     symbols: Mapping[str, str] = field(default_factory=dict)
+    ranked: bool = True
     noise: float = 1.0
 
     @property
@@ -150,6 +152,7 @@ def law(
     hold: tuple[str, ...] = (),
     example: Mapping[str, float] | None = None,
     symbols: Mapping[str, str] | None = None,
+    ranked: bool = True,
     noise: float = 1.0,
 ) -> Callable[[Equation], Law]:
     """Declare a law from its equation; the docstring's first line is the equation as it is shown.
@@ -218,6 +221,7 @@ def law(
             hold=tuple(hold),
             example=MappingProxyType(dict(example or {})),
             symbols=MappingProxyType(dict(symbols or {})),
+            ranked=ranked,
             noise=noise,
         )
 

@@ -55,6 +55,7 @@ def bnsl_of(breaks: int, name: str = "") -> Law:
         published=MappingProxyType({"addition": MappingProxyType(_ADDITION)} if breaks == 1 else {}),
         units="x: training examples, tokens, parameters or FLOP; loss: any error or loss",
         family="language models",
+        ranked=False,
         unit="as measured",
         ranges=MappingProxyType({"x": (160.0, 928.0)}),
         instead="power where the curve is straight once its floor is taken off; scaling.laws.caballero2022.bnsl_of(n) "

@@ -54,6 +54,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     cite="Li 2025, arXiv:2506.10972, eq. 3",
     units="N: parameters without embeddings; D: tokens; loss: bits/character in the paper, nats/token as well",
     family="language models",
+    ranked=False,
     unit="bits/character",
     ranges={"N": (1e8, 6e9), "D": (1e9, 2e11)},
     example={

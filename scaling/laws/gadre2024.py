@@ -27,6 +27,7 @@ def overtraining_loss(C: Any, M: Any, *, E: Any, a: Any, b: Any, eta: Any) -> An
     },
     units="N: all parameters; D: tokens; loss: nats/token",
     family="language models",
+    ranked=False,
     ranges={"N": (1e7, 7e9), "D": (5e8, 1e12)},
     instead="chinchilla, whose exponents of N and D may differ: this is it with alpha = beta = 2 eta",
     symbols={"E": "entropy of the text", "a": "over-training's term", "b": "under-training's term"},

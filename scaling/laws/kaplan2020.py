@@ -114,6 +114,7 @@ def _power_starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[
     starts=_power_starts,
     units="x: N without embeddings, D of a data set trained on to early stopping, or C without embeddings in PF-days "
     "(8.64e19 FLOP); loss: nats/token",
+    ranked=False,
     family="language models",
     ranges={"x": (1e3, 1e9)},
     ranges_for={
