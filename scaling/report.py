@@ -19,7 +19,7 @@ from scaling.heldout import HeldOut, hold_out, hold_out_curve
 from scaling.law import Law
 from scaling.laws import find_law
 from scaling.persistence import frame_json, to_json
-from scaling.schedule import SCHEDULES
+from scaling.schedule import SCHEDULES, WHOLE
 from scaling.sensitivity import movements
 from scaling.stacking import Stack
 from scaling.where import select
@@ -120,7 +120,7 @@ def schedule_from(spec: str) -> NDArray[np.float64]:
     for part in rest.split(","):
         key, _, value = part.partition("=")
         try:
-            options[key.strip()] = int(float(value)) if key.strip() in ("steps", "warmup", "cooldown") else float(value)
+            options[key.strip()] = int(float(value)) if key.strip() in WHOLE else float(value)
         except ValueError:
             options[key.strip()] = value.strip()
     if not 0 < float(options.get("steps") or 0) <= LONGEST:
