@@ -237,14 +237,18 @@ def value_and_gradient(
     """
     if law.derivatives is not None:
         value, by_param, _ = law.derivatives(*inputs, **params)
-        columns = dict(zip(law.names, by_param, strict=True))
-        return value, [np.broadcast_to(columns[name], value.shape) for name in wanted]
+        return value, _wanted(law, by_param, wanted, value.shape)
     value = np.asarray(law.function(*inputs, **params))
     if law.gradient is not None:
-        columns = dict(zip(law.names, law.gradient(*inputs, **params), strict=True))
-        return value, [np.broadcast_to(columns[name], value.shape) for name in wanted]
+        return value, _wanted(law, law.gradient(*inputs, **params), wanted, value.shape)
     columns = {}
     for name in wanted:
         nudged = dict(params) | {name: params[name] + 1j * COMPLEX_STEP}
         columns[name] = np.broadcast_to(np.imag(law.function(*inputs, **nudged)) / COMPLEX_STEP, value.shape)
     return value, [columns[name] for name in wanted]
+
+
+def _wanted(law: Law, by_param: tuple[Any, ...], wanted: tuple[str, ...], shape: tuple[int, ...]) -> list[NDArray]:
+    columns = dict(zip(law.names, by_param, strict=True))
+    chosen = (columns[name] for name in wanted)
+    return [c if np.shape(c) == shape else np.broadcast_to(c, shape) for c in chosen]

@@ -33,30 +33,33 @@ class Objective:
     delta: float = 1e-3
     quantile: float = 0.5
 
-    def _side(self, r: Array) -> Array:
-        """What a row counts by the side it lies on; r above 0 is a loss below the law."""
-        return np.where(r > 0, 2 * (1 - self.quantile), 2 * self.quantile)
+    def _sided(self, value: Array, r: Array) -> Array:
+        """The values of rows times what a row counts by the side it lies on; r above 0 is a loss below the law."""
+        if self.quantile == 0.5:
+            return value
+        return value * np.where(r > 0, 2 * (1 - self.quantile), 2 * self.quantile)
 
     def rho(self, r: Array) -> Array:
         """Cost of each residual."""
         if self.loss == "squared":
-            return self._side(r) * (0.5 * r * r)
+            return self._sided(0.5 * r * r, r)
         a = np.abs(r)
-        return self._side(r) * np.where(a <= self.delta, 0.5 * r * r, self.delta * (a - 0.5 * self.delta))
+        near = np.minimum(a, self.delta)
+        return self._sided(near * (a - 0.5 * near), r)
 
     def slope(self, r: Array) -> Array:
         """First derivative of rho."""
-        return self._side(r) * (r if self.loss == "squared" else np.clip(r, -self.delta, self.delta))
+        return self._sided(r if self.loss == "squared" else np.minimum(np.maximum(r, -self.delta), self.delta), r)
 
     def curvature(self, r: Array) -> Array:
         """Second derivative of rho."""
-        return self._side(r) * (np.ones_like(r) if self.loss == "squared" else (np.abs(r) <= self.delta))
+        return self._sided(np.ones_like(r) if self.loss == "squared" else (np.abs(r) <= self.delta).astype(float), r)
 
     def reweight(self, r: Array) -> Array:
         """slope(r) / r: the weights whose squared cost majorises rho (iteratively reweighted least squares)."""
         if self.loss == "squared":
-            return self._side(r)
-        return self._side(r) * self.delta / np.maximum(np.abs(r), self.delta)
+            return self._sided(np.ones_like(r), r)
+        return self._sided(self.delta / np.maximum(np.abs(r), self.delta), r)
 
 
 #: Objectives by name. The default is the field's: Hoffmann 2022 (arXiv:2203.15556), eq. 3, delta 1e-3.

@@ -119,9 +119,8 @@ class Problem:
         with np.errstate(all="ignore"):
             value, columns = value_and_gradient(self.law, self.inputs, self.parameters(theta), every)
         by_name = dict(zip(every, columns, strict=True))
-        return np.broadcast_to(value, shape), [
-            np.broadcast_to(sum(by_name[n] for n in names[w]), shape) for w in wanted
-        ]
+        summed = [by_name[w] if len(names[w]) == 1 else sum(by_name[n] for n in names[w]) for w in wanted]
+        return _spread(value, shape), [_spread(column, shape) for column in summed]
 
     def residuals_of(self, f: Array) -> Array:
         """Residuals (B, n) of losses f (B, n)."""
@@ -141,16 +140,18 @@ class Problem:
         theta = self.natural(u)
         with np.errstate(all="ignore"):
             f, columns = value_and_gradient(self.law, self.inputs, self.parameters(theta), self.law.names)
-            f = np.broadcast_to(f, (len(u), len(self.loss)))
+            f = _spread(f, (len(u), len(self.loss)))
             by_name = dict(zip(self.law.names, columns, strict=True))
             for name, source in self.tied.items():
                 by_name[source] = by_name[source] + by_name[name]
-            scale = 1 / f if self.objective.space == "log" else np.ones_like(f)
+            log = self.objective.space == "log"
             slope = self._slope(u, theta)
             jac = np.empty((len(u), len(self.free), len(self.loss)))
             for i, name in enumerate(self.free):
-                np.multiply(by_name[name] * slope[:, i : i + 1], scale, out=jac[:, i])
-            r = np.where(f > 0, np.log(f / self.loss), np.nan) if self.objective.space == "log" else f - self.loss
+                np.multiply(by_name[name], slope[:, i : i + 1], out=jac[:, i])
+            if log:
+                jac *= (1 / f)[:, None]
+            r = np.where(f > 0, np.log(f / self.loss), np.nan) if log else f - self.loss
         return r, jac
 
     def expansion(self, u: Array, scores: Any = None) -> tuple[Array, Array, Array | None]:
@@ -182,7 +183,7 @@ class Problem:
                 if a not in at or b not in at:
                     continue
                 i, j = at[a], at[b]
-                value = np.einsum("bn,bn->b", by_row, np.broadcast_to(column, r.shape)) * slope[:, i] * slope[:, j]
+                value = np.einsum("bn,bn->b", by_row, _spread(column, r.shape)) * slope[:, i] * slope[:, j]
                 total[:, i, j] += value
                 if a != b:
                     total[:, j, i] += value
@@ -226,3 +227,8 @@ class Problem:
         if self.priors and u is not None:
             total = total + self.penalty(u)[0]
         return np.where(np.isfinite(total), total, np.inf)
+
+
+def _spread(values: Any, shape: tuple[int, ...]) -> Array:
+    """The values broadcast, where they have not that shape yet: numpy takes as long to find nothing to do."""
+    return values if np.shape(values) == shape else np.broadcast_to(values, shape)

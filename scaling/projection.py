@@ -22,11 +22,11 @@ def nonnegative_least_squares(columns: Array, target: Array) -> tuple[Array, Arr
     """
     count, m, _ = columns.shape
     target = np.broadcast_to(target, (count, columns.shape[2]))
-    scale = np.sqrt(np.einsum("smn,smn->sm", columns, columns))
+    gram = columns @ columns.transpose(0, 2, 1)
+    scale = np.sqrt(np.einsum("smm->sm", gram))
     scale = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
-    unit = columns / scale[:, :, None]
-    gram = unit @ unit.transpose(0, 2, 1)
-    moment = np.einsum("smn,sn->sm", unit, target)
+    gram = gram / (scale[:, :, None] * scale[:, None, :])
+    moment = (columns @ target[:, :, None])[..., 0] / scale
     total = np.einsum("sn,sn->s", target, target)
     best = np.zeros((count, m))
     cost = total.copy()

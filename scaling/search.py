@@ -22,7 +22,8 @@ GRID = 256  # candidate values of the nonlinear parameters, each with its linear
 BATCH = 60_000  # numbers in one batch of derivatives: what stays in a processor's cache is fastest
 CURVE_BATCH = 400_000  # the same for sums over the past of curves
 MANY = 4000  # rows: of more, a part is searched, and all are used from its optima on
-FEW = 40  # rows a curve: the same for curves, whose rows cost more
+FEW = 40  # rows a curve: the same for curves, where sums over the past hold more than WHOLE numbers
+WHOLE = 100_000
 STRAIGHT = 3  # starts that descend on the objective itself from the first step on
 AGREE = 1e-6  # two ends are the same optimum when their objectives differ by less, relatively
 
@@ -109,8 +110,8 @@ def _projected_on(problem: Problem, u: Array) -> Array:
         square = np.matmul(weighted, rows.swapaxes(1, 2))
         moment = np.matmul(weighted, r[:, :, None])
     size = np.einsum("bii->bi", square)
-    square = np.nan_to_num(square) + (1e-10 * np.nan_to_num(size) + 1e-200)[:, :, None] * np.eye(len(at))
-    factor = 1 - np.linalg.solve(square, np.nan_to_num(moment))[..., 0]
+    square = _numbers(square) + (1e-10 * _numbers(size) + 1e-200)[:, :, None] * np.eye(len(at))
+    factor = 1 - np.linalg.solve(square, _numbers(moment))[..., 0]
     moved = u.copy()
     moved[:, at] += np.log(np.clip(factor, 0.1, 10.0))
     return np.clip(moved, -LIMIT, LIMIT)
@@ -127,8 +128,13 @@ def _axes(gradient: Array, hessian: Array) -> tuple[Array, Array, Array, Array]:
     along them, and that scale (B, k)."""
     diagonal = np.abs(np.einsum("bii->bi", hessian))
     scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(1, keepdims=True, initial=0.0))) + 1e-150
-    values, vectors = np.linalg.eigh(np.nan_to_num(hessian / (scale[:, :, None] * scale[:, None, :])))
-    return values, vectors, np.matmul(np.nan_to_num(gradient / scale)[:, None], vectors)[:, 0], scale
+    values, vectors = np.linalg.eigh(_numbers(hessian / (scale[:, :, None] * scale[:, None, :])))
+    return values, vectors, np.matmul(_numbers(gradient / scale)[:, None], vectors)[:, 0], scale
+
+
+def _numbers(values: Array) -> Array:
+    """The values with 0 for what is none, and finite bounds for what is infinite."""
+    return values if np.isfinite(values).all() else np.nan_to_num(values)
 
 
 def _quadratic(
@@ -201,8 +207,10 @@ def minimise(problem: Problem, u: Array) -> Ends:
     so they first come down on the same objective with a threshold of the residuals' own size. The most promising starts
     also go straight down, lest the wide threshold leads away from the optimum.
     """
-    if _many(problem):
-        return _minimise_many(problem, u)
+    return _minimise_many(problem, u) if _many(problem) else _minimise_all(problem, u)
+
+
+def _minimise_all(problem: Problem, u: Array) -> Ends:
     count, own = len(u), np.argsort(problem.cost(problem.residuals(u), u=u), kind="stable")[:STRAIGHT]
     ends, member = _together(descend(_widened(problem, u), u, exact=False, iterations=9, tolerance=1e-4, project=True))
     u = np.concatenate([ends.u, u[own]])
@@ -232,7 +240,10 @@ def minimise(problem: Problem, u: Array) -> Ends:
 
 def _many(problem: Problem) -> bool:
     if problem.law.kind == "curves":
-        return len(problem.loss) > FEW * len(problem.inputs[0].steps)
+        if len(problem.loss) <= FEW * len(problem.inputs[0].steps):
+            return False
+        problem.residuals(np.zeros((1, len(problem.free))))  # it now knows its width
+        return problem.width > WHOLE
     return len(problem.loss) > MANY
 
 
@@ -254,8 +265,14 @@ def _minimise_many(problem: Problem, u: Array) -> Ends:
     """The search on a part of the rows; its best distinct ends then descend on all of them."""
     few = minimise(_thinned(problem), u)
     leaders, member = _together(few)
-    ahead = np.flatnonzero(leaders.cost <= 1.2 * leaders.cost.min())[:4]
-    last = descend(problem, leaders.u[ahead], exact=True, iterations=60, tolerance=1e-13)
+    for i in range(len(leaders.cost)):  # what a part of the rows says of an end is no cost of the whole
+        leaders.cost[i] = problem.cost(problem.residuals(leaders.u[i : i + 1]), u=leaders.u[i : i + 1])[0]
+    order = np.argsort(leaders.cost, kind="stable")[:6]
+    ahead = order[leaders.cost[order] <= 1.2 * leaders.cost[order[0]]]
+    if problem.law.kind == "curves":
+        last = _minimise_all(problem, leaders.u[ahead])
+    else:
+        last = descend(problem, leaders.u[ahead], exact=True, iterations=60, tolerance=1e-13)
     leaders.u[ahead], leaders.cost[ahead], leaders.converged[ahead] = last.u, last.cost, last.converged
     return leaders.of(member)
 
@@ -309,7 +326,7 @@ def starts(problem: Problem, count: int, seed: int) -> Array:
     """Coordinates (count, k) of the most promising candidates that stand apart, from the data's own scales."""
     if _many(problem):
         problem = _thinned(problem)
-    candidates, r = _declared(problem) if problem.law.starts is not None else _projected(problem, seed)
+    candidates, r = (_declared if problem.law.starts is not None else _projected)(problem, count, seed)
     with np.errstate(invalid="ignore"):
         cost = problem.cost(r, u=candidates)
     cost = np.where(np.isfinite(candidates).all(1), cost, np.inf)
@@ -327,24 +344,27 @@ def starts(problem: Problem, count: int, seed: int) -> Array:
     return sorted_[chosen]
 
 
-def _declared(problem: Problem) -> tuple[Array, Array]:
-    """The law's own candidates (S, k) and their residuals (S, n)."""
+def _declared(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
+    """The law's own candidates (S, k), scattered where `count` asks for more than there are, and their residuals."""
     assert problem.law.starts is not None
     named = dict(zip(problem.law.inputs, problem.inputs, strict=True))
     found = problem.law.starts(named, problem.loss)
     u = problem.coordinates(np.array([[s[name] for name in problem.free] for s in found]).reshape(len(found), -1))
+    if len(u) and count > len(u):
+        more = np.random.default_rng(seed).normal(size=(2 * count, u.shape[1])) * u.std(0)
+        u = np.concatenate([u, np.clip(u[np.arange(2 * count) % len(u)] + 0.5 * more, -LIMIT, LIMIT)])
     return u, problem.residuals(u)
 
 
-def _projected(problem: Problem, seed: int) -> tuple[Array, Array]:
+def _projected(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
     """Candidates (S, k) on a grid of the nonlinear parameters, the linear ones by non-negative least squares, and their
     residuals (S, n)."""
     linear = _linear(problem)
     shape = [n for n in problem.free if n not in linear]
-    count = GRID // 4 if problem.law.kind == "curves" else GRID
-    theta = np.ones((count if shape else 1, len(problem.free)))
+    size = max(GRID // 4 if problem.law.kind == "curves" else GRID, 2 * count) if shape else 1
+    theta = np.ones((size, len(problem.free)))
     if shape:
-        unit = _low_discrepancy(count, len(shape), seed)
+        unit = _low_discrepancy(size, len(shape), seed)
         for j, name in enumerate(shape):
             lo, hi = _start_range(problem, problem.law.param(name))
             theta[:, problem.free.index(name)] = _between(lo, hi, unit[:, j], problem.law.param(name))
@@ -357,14 +377,18 @@ def _projected(problem: Problem, seed: int) -> tuple[Array, Array]:
     base = value - sum(columns)
     # relative errors, or those of the values themselves where there may be a 0 to divide by
     unit = np.full_like(problem.loss, np.abs(problem.loss).max() or 1.0) if problem.law.signed else problem.loss
-    stacked = np.stack(columns, 1) / unit
+    stacked = np.stack(columns, 1)
+    stacked /= unit
+    base = base / unit
     usable = np.isfinite(stacked).all((1, 2)) & np.isfinite(base).all(1)
-    theta, base, stacked = theta[usable], base[usable] / unit, stacked[usable]
-    solution, _ = nonnegative_least_squares(stacked, problem.loss / unit - base)
+    if not usable.all():
+        theta, base, stacked = theta[usable], base[usable], stacked[usable]
+    solution = nonnegative_least_squares(stacked, problem.loss / unit - base)[0].T
+    zero, place = np.nonzero(solution <= 0)
     # a coefficient that came out 0 starts at a hundredth of the loss instead: its logarithm must be finite
-    size = np.abs(stacked).max(2)
-    theta[:, at] = np.where(solution.T > 0, solution.T, 0.01 / np.maximum(size, 1e-100))
-    share = base + np.matmul(theta[:, None, at], stacked)[:, 0]
+    solution[zero, place] = 0.01 / np.maximum(np.abs(stacked[zero, place]).max(1, initial=0.0), 1e-100)
+    theta[:, at] = solution
+    share = base + np.matmul(solution[:, None], stacked)[:, 0]
     return problem.coordinates(theta), problem.residuals_of(share * unit)
 
 

@@ -68,16 +68,21 @@ class Trajectory:
             ]
             return np.stack(sums) if np.ndim(lam) else sums[0]
         past = self.past("drops by step")
-        return past.sum(1 - np.exp(past.lag * np.log(lam))) / (1 - lam)
+        return -past.sum(np.expm1(past.lag * np.log(lam))) / (1 - lam)
 
     def annealing_slopes(self, lam: Any) -> tuple[NDArray, NDArray, NDArray]:
         """S2 and its first and second derivative by `lam`, each as by `annealing`."""
         past = self.past("drops by step")
-        left = np.exp(past.lag * np.log(lam))
-        gain, lost = past.sum(1 - left), -past.sum(past.lag * left) / lam
-        bend = -past.sum(past.lag * (past.lag - 1) * left) / lam**2
-        u = 1 / (1 - lam)
-        return u * gain, u * (u * gain + lost), u * (2 * u * (u * gain + lost) + bend)
+        power, lag, gone = past.lag * np.log(lam), past.lag, 1 - lam
+        left = np.exp(power)
+        gain = -np.expm1(power) / gone
+        slope = (gain - lag * left / lam) / gone
+        bend = (2 * slope - lag * (lag - 1) * left / lam**2) / gone
+        # of a memory far longer than the lag, in powers of 1 - lam: the differences above are lost in rounding
+        close, third = lag * gone < 1e-4, lag * (lag - 1) * (lag - 2) / 3
+        slope = np.where(close, lag * (lag - 1) / 2 - gone * third, slope)
+        bend = np.where(close, third, bend)
+        return past.sum(gain), past.sum(slope), past.sum(bend)
 
     def some(self, most: int) -> tuple[Trajectory, NDArray[np.int64]]:
         """At most that many rows of each curve, evenly spread, and which rows of this one they are."""

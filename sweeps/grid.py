@@ -32,7 +32,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from scaling.errors import ScalingError, nearest
-from scaling.schedule import SCHEDULES
 from sweeps.runs import Run
 from sweeps.tokens import STDLIB, Source
 
@@ -69,10 +68,7 @@ READ_BY = {
     "cooldown_fraction": ("wsd",),
     "cooldown_tokens": ("wsd",),
     "cooldown_shape": ("wsd",),
-    "lr_final": ("linear", "cosine", "wsd", "cosine_restarts", "rewarm"),
-    "cycles": ("cosine_restarts",),
-    "again_at": ("rewarm",),
-    "again_to": ("rewarm",),
+    "lr_final": ("linear", "cosine", "wsd"),
     "milestones": ("multistep",),
     "factor": ("multistep",),
 }
@@ -320,10 +316,4 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         raise ScalingError(
             f"{place}: milestones = {list(milestones)} must be rising fractions of the run, between 0 and 1"
         )
-    made = changed(run, **settings | {"steps": steps, "warmup": warmup, "cooldown": cooldown})
-    if schedule in ("cosine_restarts", "rewarm"):
-        try:
-            SCHEDULES[schedule](steps, made.lr, **made.schedule_options)
-        except ValueError as error:
-            raise ScalingError(f"{place}: {error}") from None
-    return made
+    return changed(run, **settings | {"steps": steps, "warmup": warmup, "cooldown": cooldown})

@@ -17,6 +17,7 @@ from scaling.search import descend, minimise, minimise_near, starts
 TRUE = {
     "chinchilla": {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
     "power": {"L_inf": 1.9, "x0": 3e6, "alpha": 0.25},
+    "kaplan": {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
 }
 
 
@@ -91,10 +92,10 @@ def test_a_law_that_has_no_loss_in_part_of_the_box_is_fitted() -> None:
 def test_random_problems_end_at_the_best_that_many_more_starts_find() -> None:
     from benchmarks import search
 
-    for number in range(75, 95):  # all laws; few levels and narrow ranges among them
-        problem, true = search.draw(number)
-        best = search.reference(problem, true, more=2, scipy_starts=1)
-        assert search.miss(problem, best) <= 1e-8, f"problem {number}"
+    for number in range(10_005, 10_020):  # all laws; few levels, narrow ranges and budgets among them
+        case = search.draw(number)
+        best = search.reference(case, more=2, scipy_starts=1)
+        assert search.miss(case, search.least(case, best)) <= 1e-8, f"problem {number}, {case.problem.law.name}"
 
 
 def test_many_rows_are_searched_in_part_and_fitted_whole() -> None:
@@ -102,3 +103,17 @@ def test_many_rows_are_searched_in_part_and_fitted_whole() -> None:
     best = minimise(problem, starts(problem, 8, 0)).cost.min()
     at = minimise_near(problem, problem.coordinates(np.array([[TRUE["power"][n] for n in problem.free]])))
     assert best == pytest.approx(at.cost[0], rel=1e-11)
+
+
+def test_a_search_in_part_reports_no_costs_of_the_part() -> None:
+    problem = noisy("chinchilla", rows=4_200, noise=0.05)  # of more than 4,000 rows a part is searched
+    u = starts(problem, 16, 0) + np.random.default_rng(1).normal(size=(16, 5))
+    ends = minimise(problem, u)
+    np.testing.assert_allclose(ends.cost, problem.cost(problem.residuals(ends.u)), rtol=1e-9)
+
+
+def test_as_many_starts_as_are_asked_for_are_given() -> None:
+    for name in TRUE:  # kaplan and power declare 81 and 32 of their own
+        u = starts(noisy(name), 400, 0)
+        assert len(np.unique(u, axis=0)) == 400
+        assert not np.array_equal(u, starts(noisy(name), 400, 1))

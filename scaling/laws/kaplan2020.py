@@ -15,18 +15,35 @@ from scaling.projection import nonnegative_least_squares
 _SIZE = Param(lo=0.0, start=(1e-6, 1e6))
 
 
-def _gradient(N: Any, D: Any, *, N_c: Any, D_c: Any, alpha_N: Any, alpha_D: Any) -> tuple[Any, ...]:
-    log_n, ratio = np.log(N_c / N), alpha_N / alpha_D
-    n, d = np.exp(ratio * log_n), D_c / D
-    total = n + d
-    loss = total**alpha_D
-    slope = alpha_D * loss / total
-    return (
-        slope * n * ratio / N_c,
-        slope * d / D_c,
-        slope * n * log_n / alpha_D,
-        loss * np.log(total) - slope * n * log_n * ratio / alpha_D,
-    )
+def _derivatives(N: Any, D: Any, *, N_c: Any, D_c: Any, alpha_N: Any, alpha_D: Any) -> tuple[Any, Any, Any]:
+    # The loss is exp(alpha_D ln(e^n + e^d)), n = alpha_N / alpha_D ln(N_c / N), d = ln(D_c / D); p and q are the shares
+    # of the two terms.
+    ratio, size = alpha_N / alpha_D, np.log(N_c / N)
+    n, d = ratio * size, np.log(D_c / D)
+    both = np.logaddexp(n, d)
+    loss, p, q = np.exp(alpha_D * both), np.exp(n - both), np.exp(d - both)
+    by_n, by_d = alpha_D * loss * p, alpha_D * loss * q
+    # derivatives of n by N_c, alpha_N and alpha_D
+    n_c, n_a, n_b = ratio / N_c, size / alpha_D, -n / alpha_D
+
+    def second() -> dict[tuple[str, str], Any]:
+        nn, nd, dd = by_n * (alpha_D * p + q), by_n * q * (alpha_D - 1), by_d * (alpha_D * q + p)
+        rate = 1 / alpha_D + both
+        n_and_b, d_and_b = nn * n_b + by_n * rate, nd * n_b + by_d * rate
+        return {
+            ("N_c", "N_c"): (nn * ratio - by_n) * n_c / N_c,
+            ("N_c", "D_c"): nd * n_c / D_c,
+            ("N_c", "alpha_N"): (nn * n + by_n) / (alpha_D * N_c),
+            ("N_c", "alpha_D"): (n_and_b - by_n / alpha_D) * n_c,
+            ("D_c", "D_c"): (dd - by_d) / D_c**2,
+            ("D_c", "alpha_N"): nd * n_a / D_c,
+            ("D_c", "alpha_D"): d_and_b / D_c,
+            ("alpha_N", "alpha_N"): nn * n_a**2,
+            ("alpha_N", "alpha_D"): (n_and_b - by_n / alpha_D) * n_a,
+            ("alpha_D", "alpha_D"): (nn * n_b + 2 * by_n * rate) * n_b + by_n * 2 * n / alpha_D**2 + loss * both**2,
+        }
+
+    return loss, (by_n * n_c, by_d / D_c, by_n * n_a, loss * both + by_n * n_b), second
 
 
 def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[str, float]]:
@@ -53,7 +70,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
 @law(
     cite="Kaplan 2020, arXiv:2001.08361, eq. 1.5 and table 2",
     published={"kaplan2020": {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}},
-    gradient=_gradient,
+    derivatives=_derivatives,
     starts=_starts,
     units="N: parameters without embeddings; D: tokens of a data set trained on to early stopping; loss: nats/token",
     family="language models",
