@@ -162,6 +162,26 @@ def _forecast_table(args: argparse.Namespace) -> None:
     _said([*stacked.notes, *said], args)
 
 
+def _forecast_curves(args: argparse.Namespace, draws: Any) -> Any:
+    """A whole curve; of a law over sizes at several --at, the last loss at each."""
+    import pandas as pd
+
+    from scaling.finals import final_losses
+    from scaling.forecasting import forecast
+    from scaling.report import schedule_from
+
+    law = draws.fit.law
+    others = law.inputs[1:]
+    if not args.schedule or (args.at and not others):
+        raise ScalingError(f"{law.name} forecasts whole curves: give --schedule{' and --at N=..' * bool(others)}")
+    if any(set(at) != set(others) for at in args.at or ()) or (others and not args.at):
+        raise ScalingError(f"{law.name} forecasts a curve at --at {','.join(f'{name}=..' for name in others)}")
+    lr = schedule_from(args.schedule)
+    if len(args.at or ()) > 1:
+        return final_losses(draws, pd.DataFrame(args.at).assign(schedule=args.schedule), level=args.level)
+    return forecast(draws, schedule=lr, level=args.level, **(args.at[0] if others else {}))
+
+
 def run_forecast(args: argparse.Namespace) -> None:
     if not _is_fit(args):
         _forecast_table(args)
@@ -171,14 +191,12 @@ def run_forecast(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from scaling.forecasting import forecast, range_warnings, rehearsal_line
-    from scaling.report import forecast_text, schedule_from
+    from scaling.report import forecast_text
 
     draws = _draws(args)
     if draws.fit.law.kind == "curves":
-        if not args.schedule or args.at:
-            raise ScalingError(f"{draws.fit.law.name} forecasts whole curves: give --schedule, not --at")
-        frame = forecast(draws, schedule=schedule_from(args.schedule), level=args.level)
-        warnings = list(draws.notes)
+        frame = _forecast_curves(args, draws)
+        warnings = [*draws.notes, *frame.attrs.get("said", ())]
     else:
         if not args.at or args.schedule:
             raise ScalingError(

@@ -248,7 +248,7 @@ def law_inputs(fit: Fit, given: Mapping[str, Any]) -> tuple[Any, ...]:
                 f"{fit.law.name} predicts whole curves: give schedule=, the learning rate of every step{others}"
             )
         schedule = given["schedule"]
-        path = schedule if isinstance(schedule, Trajectory) else whole(_checked_schedule(schedule))
+        path = schedule if isinstance(schedule, Trajectory) else whole(checked_schedule(schedule))
         rest = positive_arrays({name: given[name] for name in fit.law.inputs[1:]})
         return path, *rest.values()
     wanted = [fit.columns[name] for name in fit.law.inputs]
@@ -272,7 +272,7 @@ def positive_arrays(given: Mapping[str, Any], zero: tuple[str, ...] = ()) -> dic
         raise ScalingError(f"{', '.join(arrays)} have lengths that do not match: {shapes}") from None
 
 
-def _checked_schedule(schedule: Any) -> Array:
+def checked_schedule(schedule: Any) -> Array:
     lr = np.asarray(schedule, dtype=float)
     if lr.ndim != 1 or not len(lr) or not (np.isfinite(lr) & (lr >= 0)).all() or not lr.any():
         raise ScalingError("schedule must be a list of learning rates, one a step, none negative, not all 0")

@@ -36,7 +36,8 @@ def forecast(
     `attrs["laws"]` has each law's own forecasts, `attrs["weights"]` its weight, `attrs["said"]` what to know about it.
     `cautious` widens the interval by a fifth, as beyond 30 times the data's compute.
     forecast(draws, N=[...], D=[...]) or C=[...] for a law fitted with x="C": that law alone; no sd_laws.
-    forecast(draws, schedule=lr_per_step) for a law of whole curves: step, loss, lo, hi.
+    forecast(draws, schedule=lr_per_step) for a law of whole curves: step, loss, lo, hi. A law over sizes takes N= of
+    that one run besides; `scaling.finals.final_losses` gives the last losses of many runs.
 
     A Fit in place of Draws is bootstrapped first. Raises ScalingError for inputs the law was not fitted on, and for a
     table that is too small to reach beyond.
@@ -88,11 +89,17 @@ def values_at(fit: Fit, params: Array, inputs: tuple[Array, ...]) -> Array:
 
 
 def _curve(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFrame:
+    columns = curve_interval(draws, arguments, z)
+    return pd.DataFrame({"step": np.arange(len(columns["loss"])), **columns})
+
+
+def curve_interval(draws: Draws, arguments: tuple[Any, ...], z: float) -> dict[str, Array]:
+    """Columns loss, lo, hi of a law of whole curves at every row of its trajectory, NaN before the first update."""
     with np.errstate(divide="ignore", invalid="ignore"):  # steps before the first update above 0 have no loss
-        return _curve_band(draws, arguments, z)
+        return _curve_interval(draws, arguments, z)
 
 
-def _curve_band(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFrame:
+def _curve_interval(draws: Draws, arguments: tuple[Any, ...], z: float) -> dict[str, Array]:
     fit = draws.fit
     loss = np.asarray(fit.law.function(*arguments, **fit.params), dtype=float)
     loss = np.where(np.isfinite(loss), loss, np.nan)
@@ -105,9 +112,7 @@ def _curve_band(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFr
         step = max(1, len(draws.params) // 200)  # 200 draws give a spread to 5%, and schedules are long
         total = spread(_one_by_one(fit, draws.params[::step], arguments)) ** 2
     sd = np.sqrt(total / loss**2 + fit.residual_sd**2)
-    return pd.DataFrame(
-        {"step": np.arange(len(loss)), "loss": loss, "lo": loss * np.exp(-z * sd), "hi": loss * np.exp(z * sd)}
-    )
+    return {"loss": loss, "lo": loss * np.exp(-z * sd), "hi": loss * np.exp(z * sd)}
 
 
 def _one_by_one(fit: Fit, params: Array, arguments: tuple[Any, ...]) -> Array:

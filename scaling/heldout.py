@@ -82,7 +82,10 @@ def hold_out(
 def hold_out_curve(
     law: str | Law, curves: pd.DataFrame, run: str, *, level: float = 0.9, seed: int = 0, **options: Any
 ) -> HeldOut:
-    """Fit a law of whole curves to all runs but one and forecast every logged step of that one from its schedule."""
+    """Fit a law of whole curves to all runs but one and forecast every logged step of that one from its schedule.
+
+    A law over sizes reads the column N of the curves, of the held-out run too.
+    """
     if "schedules" not in curves.attrs:
         curves = with_schedules(curves)
     held = curves[(curves["run"].astype(str) == run) & curves["loss"].notna()].sort_values("step")
@@ -94,7 +97,8 @@ def hold_out_curve(
     draws = bootstrap(fit(law, rest, **options), seed=seed)
     schedule = curves.attrs["schedules"].lr[run]
     steps = held["step"].to_numpy().astype(int)
-    band = forecast(draws, schedule=schedule, level=level)
+    others: dict[str, Any] = {name: float(held[name].iloc[0]) for name in draws.fit.law.inputs[1:]}
+    band = forecast(draws, schedule=schedule, level=level, **others)
     band.insert(1, "lr", schedule)
     outcome = _scored(band.iloc[steps].reset_index(drop=True), held["loss"].to_numpy(float))
     return HeldOut(draws, outcome, draws.notes, band, level)

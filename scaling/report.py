@@ -19,7 +19,7 @@ from scaling.heldout import HeldOut, hold_out, hold_out_curve
 from scaling.law import Law
 from scaling.laws import find_law
 from scaling.persistence import frame_json, to_json
-from scaling.schedule import SCHEDULES
+from scaling.schedule import SCHEDULES, WHOLE
 from scaling.sensitivity import movements
 from scaling.stacking import Stack
 from scaling.where import select
@@ -120,7 +120,7 @@ def schedule_from(spec: str) -> NDArray[np.float64]:
     for part in rest.split(","):
         key, _, value = part.partition("=")
         try:
-            options[key.strip()] = int(float(value)) if key.strip() in ("steps", "warmup", "cooldown") else float(value)
+            options[key.strip()] = int(float(value)) if key.strip() in WHOLE else float(value)
         except ValueError:
             options[key.strip()] = value.strip()
     if not 0 < float(options.get("steps") or 0) <= LONGEST:
@@ -160,8 +160,14 @@ def curve_text(run: str, held: HeldOut, level: float) -> str:
         f"{run}: {len(out)} points, RMS error {np.sqrt(np.mean(out['error'] ** 2)):.2%}, final loss "
         f"{out['loss'].iloc[-1]:.4f} ({out['lo'].iloc[-1]:.4f} .. {out['hi'].iloc[-1]:.4f}), actual "
         f"{out['observed'].iloc[-1]:.4f}, error {out['error'].iloc[-1]:+.2%}; {out['inside'].mean():.0%} of the curve "
-        f"inside its {level:.0%} band, from {held.draws.fit.table['run'].nunique()} fitted curves of the same size"
+        f"inside its {level:.0%} band, from {held.draws.fit.table['run'].nunique()} fitted curves of {_sizes(held)}"
     )
+
+
+def _sizes(held: HeldOut) -> str:
+    fit = held.draws.fit
+    count = fit.table["N"].nunique() if "N" in fit.law.inputs else 1
+    return "the same size" if count == 1 else f"{count} sizes"
 
 
 def holdout_command(args: argparse.Namespace, law: Law, table: pd.DataFrame, options: dict[str, Any]) -> None:
@@ -192,20 +198,23 @@ def holdout_command(args: argparse.Namespace, law: Law, table: pd.DataFrame, opt
 
 
 def _whole_curves(args: argparse.Namespace, table: pd.DataFrame, curves: pd.DataFrame) -> list[tuple[str, HeldOut]]:
-    """Every held-out run that has fitted runs of its own size: its curve forecast from theirs."""
+    """Every held-out run's curve, forecast from fitted runs: of all sizes by a law that reads N, else of its own."""
     if "run" not in table or "N" not in table:
         raise ScalingError("--curves needs a table with columns run and N, to tell which curves are of one size")
+    law = find_law(args.curve_law)
     used = select(curves, args.curve_where) if args.curve_where else curves
+    if "N" in law.inputs:
+        used = used.assign(N=used["run"].map(dict(zip(table["run"].astype(str), table["N"], strict=True))))
     used.attrs = curves.attrs
     hidden = select(table, args.hold)
     fitted = table.drop(index=hidden.index)
     found = []
     for run, n in zip(hidden["run"].astype(str), hidden["N"], strict=True):
-        same = set(fitted["run"][fitted["N"] == n].astype(str))
+        same = set(fitted["run"][(fitted["N"] == n) | ("N" in law.inputs)].astype(str))
         part = used[used["run"].isin(same | {run})]
         part.attrs = curves.attrs
         if same & set(part["run"]) and run in set(part["run"]):
-            found.append((run, hold_out_curve(find_law(args.curve_law), part, run, level=args.level, seed=args.seed)))
+            found.append((run, hold_out_curve(law, part, run, level=args.level, seed=args.seed)))
     if not found:
         print("note: no held-out run has fitted runs of its own size, so no curve was forecast whole", file=sys.stderr)
     return found

@@ -95,13 +95,52 @@ def multistep(
     return lr
 
 
+def cosine_restarts(steps: int, peak: float, warmup: int = 0, cycles: int = 2, final: float = 0.0) -> Array:
+    """Cosines from the peak to `final` * peak, `cycles` of equal length, each begun at the peak by a jump.
+
+    Warm restarts of SGDR (Loshchilov & Hutter 2017, arXiv:1608.03983) with periods that do not grow.
+    """
+    _check(steps, peak, warmup)
+    if not 1 <= cycles <= steps - warmup:
+        raise ValueError(f"cycles must lie between 1 and steps - warmup = {steps - warmup}, got {cycles}")
+    ends = np.linspace(0, steps - warmup, cycles + 1).round().astype(int)
+    x = np.concatenate([_fractions(n) for n in np.diff(ends)])
+    return _assemble(steps, peak, warmup, 0, final + (1 - final) * 0.5 * (1 + np.cos(np.pi * x)))
+
+
+def rewarm(
+    steps: int, peak: float, warmup: int = 0, again_at: float = 0.5, again_to: float = 1.0, final: float = 0.0
+) -> Array:
+    """A cosine to `final` * peak, a second linear warm-up to `again_to` * peak, and a second cosine to `final` * peak.
+
+    The second part begins at the fraction `again_at` of all steps and warms up over `warmup` updates, as when training
+    goes on from a finished model (Ibrahim et al. 2024, arXiv:2403.08763).
+    """
+    _check(steps, peak, warmup)
+    turn = round(again_at * steps)
+    if not warmup < turn < steps - warmup:
+        raise ValueError(
+            f"again_at = {again_at} of {steps} steps must leave room for a warm-up of {warmup} and a decay either side"
+        )
+    if not (again_to > final and np.isfinite(again_to)):
+        raise ValueError(f"again_to must be above final = {final}, got {again_to}")
+    rise = final + (again_to - final) * _fractions(warmup)
+    x = _fractions(steps - turn - warmup)
+    fall = final + (again_to - final) * 0.5 * (1 + np.cos(np.pi * x))
+    return np.concatenate([cosine(turn, peak, warmup, final), peak * rise, peak * fall])
+
+
 SCHEDULES: dict[str, Callable[..., Array]] = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,
     "wsd": wsd,
     "multistep": multistep,
+    "cosine_restarts": cosine_restarts,
+    "rewarm": rewarm,
 }
+#: Settings of schedules that are whole numbers.
+WHOLE = ("steps", "warmup", "cooldown", "cycles")
 
 
 def lr_area(lr: Array) -> Array:

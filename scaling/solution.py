@@ -17,6 +17,7 @@ from scaling.search import AGREE, Ends, minimise, starts as find_starts
 
 Array = NDArray[np.float64]
 VANISHING = 1e-2  # largest share of the loss that a term may have in any row for its absence to be tried
+FEW = 4  # starts for a curve law without a term that the first search put at 0
 NO_WORSE = 1e-9  # relative rise of the objective that is rounding and not evidence of a term
 
 
@@ -65,14 +66,18 @@ def _without_a_term(found: Solution, starts: int, seed: int) -> Solution | None:
     theta = problem.natural(found.u[None])[0]
     terms = [name for name in problem.free if bounded_term(problem, name) and name not in problem.priors]
     shares = {name: share(problem, name, theta) for name in terms}
-    for name in sorted((n for n, s in shares.items() if s < VANISHING), key=lambda n: shares[n]):
-        smaller = replace(problem, fixed={**problem.fixed, name: 0.0})
+    vanishing = sorted((n for n, s in shares.items() if s < VANISHING), key=lambda n: shares[n])
+    if problem.law.kind == "curves":  # sums over the past are dear, and the optimum without a term of 0 is close by
+        starts = min(starts, FEW)
+    together = [tuple(vanishing)] if len(vanishing) > 1 else []
+    for names in [*together, *((name,) for name in vanishing)]:
+        smaller = replace(problem, fixed={**problem.fixed, **dict.fromkeys(names, 0.0)})
         if not smaller.free:
             continue
-        own = np.delete(found.u, problem.free.index(name))[None]
+        own = np.delete(found.u, [problem.free.index(name) for name in names])[None]
         ends = minimise(smaller, np.concatenate([find_starts(smaller, starts, seed), own]))
         if ends.cost.min() <= found.value * (1 + NO_WORSE):
-            return Solution(smaller, ends, (*found.collapsed, name))
+            return Solution(smaller, ends, (*found.collapsed, *names))
     return None
 
 

@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from scaling.errors import ScalingError, nearest
+from scaling.schedule import SCHEDULES
 from sweeps.runs import Run
 from sweeps.tokens import STDLIB, Source
 
@@ -68,7 +69,10 @@ READ_BY = {
     "cooldown_fraction": ("wsd",),
     "cooldown_tokens": ("wsd",),
     "cooldown_shape": ("wsd",),
-    "lr_final": ("linear", "cosine", "wsd"),
+    "lr_final": ("linear", "cosine", "wsd", "cosine_restarts", "rewarm"),
+    "cycles": ("cosine_restarts",),
+    "again_at": ("rewarm",),
+    "again_to": ("rewarm",),
     "milestones": ("multistep",),
     "factor": ("multistep",),
 }
@@ -316,4 +320,10 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         raise ScalingError(
             f"{place}: milestones = {list(milestones)} must be rising fractions of the run, between 0 and 1"
         )
-    return changed(run, **settings | {"steps": steps, "warmup": warmup, "cooldown": cooldown})
+    made = changed(run, **settings | {"steps": steps, "warmup": warmup, "cooldown": cooldown})
+    if schedule in ("cosine_restarts", "rewarm"):
+        try:
+            SCHEDULES[schedule](steps, made.lr, **made.schedule_options)
+        except ValueError as error:
+            raise ScalingError(f"{place}: {error}") from None
+    return made

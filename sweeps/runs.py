@@ -50,7 +50,7 @@ class Run(BaseModel):
     # what one replica has to itself
     seed: int = Field(0, ge=0)
     steps: int = Field(gt=0)
-    schedule: Literal["constant", "linear", "cosine", "wsd", "multistep"] = "wsd"
+    schedule: Literal["constant", "linear", "cosine", "wsd", "multistep", "cosine_restarts", "rewarm"] = "wsd"
     lr: float = Field(gt=0)
     warmup: int = Field(0, ge=0)
     cooldown: int = Field(0, ge=0)
@@ -58,6 +58,9 @@ class Run(BaseModel):
     lr_final: float = Field(0.0, ge=0, le=1)  # last learning rate, as a fraction of the peak
     milestones: tuple[float, ...] = (0.8, 0.9)
     factor: float = Field(0.31622776601683794, gt=0)
+    cycles: int = Field(2, gt=0)
+    again_at: float = Field(0.5, gt=0, lt=1)  # where the second warm-up begins, as a fraction of the steps
+    again_to: float = Field(1.0, gt=0)  # its peak, in multiples of the first
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
     eps: float = Field(1e-8, gt=0)
@@ -89,6 +92,10 @@ class Run(BaseModel):
             options |= {"final": self.lr_final}
         elif self.schedule == "wsd":
             options |= {"cooldown": self.cooldown, "shape": self.cooldown_shape, "final": self.lr_final}
+        elif self.schedule == "cosine_restarts":
+            options |= {"cycles": self.cycles, "final": self.lr_final}
+        elif self.schedule == "rewarm":
+            options |= {"again_at": self.again_at, "again_to": self.again_to, "final": self.lr_final}
         elif self.schedule == "multistep":
             options |= {"milestones": self.milestones, "factor": self.factor}
         return options

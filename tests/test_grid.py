@@ -61,6 +61,8 @@ def test_a_block_overrides_what_stands_above_the_blocks_also_by_another_way_of_s
         ("cooldown_tokens = 8192", "cooldown", 4),
         ("steps = 1e2", "steps", 100),
         ('schedule = "multistep"\nmilestones = [0.5, 0.75]', "milestones", (0.5, 0.75)),
+        ('schedule = "cosine_restarts"\ncycles = 3', "cycles", 3),
+        ('schedule = "rewarm"\nwarmup = 5\nagain_at = 0.4', "again_at", 0.4),
     ],
 )
 def test_derived_knobs_are_worked_out(write, knobs, field, value):
@@ -112,6 +114,11 @@ MISTAKES = {
         "warmup = 80 and cooldown = 30 do not fit into steps = 100",
     ),
     "a setting nobody reads": ('schedule = "cosine"\ncooldown = 3', "cooldown is read by the schedule wsd only"),
+    "a re-warming without room": (
+        'schedule = "rewarm"\nwarmup = 20\nagain_at = 0.9',
+        "must leave room for a warm-up of 20",
+    ),
+    "more cycles than updates": ('schedule = "cosine_restarts"\ncycles = 101', "cycles must lie between 1 and"),
     "falling milestones": ('schedule = "multistep"\nmilestones = [0.9, 0.8]', "must be rising fractions"),
     "a corpus in a block": ('corpus = "stdlib"', "corpus stands above the blocks"),
     "an unknown key of the corpus": ('ABOVE corpus = {source = "stdlib", inclde = []}', "did you mean include?"),

@@ -3,7 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scaling.schedule import SCHEDULES, annealing_sum, constant, cosine, linear, lr_area, multistep, wsd
+from scaling.schedule import (
+    SCHEDULES,
+    annealing_sum,
+    constant,
+    cosine,
+    cosine_restarts,
+    linear,
+    lr_area,
+    multistep,
+    rewarm,
+    wsd,
+)
 
 PEAK, STEPS, WARM = 2e-4, 1000, 100
 
@@ -27,8 +38,22 @@ def warmup_sum() -> float:
             warmup_sum() + PEAK * (700 + 200 - np.sqrt(np.arange(1, 201) / 200).sum()),
         ),
         (multistep(STEPS, PEAK, WARM, milestones=(0.8, 0.9), factor=0.5), warmup_sum() + PEAK * (700 + 50 + 25)),
+        # each cosine of n steps sums to (n - 1) / 2
+        (cosine_restarts(STEPS, PEAK, WARM, cycles=3), warmup_sum() + PEAK * (900 - 3) / 2),
+        (rewarm(STEPS, PEAK, WARM, again_at=0.6, again_to=0.5), 1.5 * warmup_sum() + PEAK * (499 + 299 / 2) / 2),
     ],
-    ids=["constant", "linear", "linear to 10%", "cosine", "cosine to 10%", "wsd linear", "wsd 1-sqrt", "multistep"],
+    ids=[
+        "constant",
+        "linear",
+        "linear to 10%",
+        "cosine",
+        "cosine to 10%",
+        "wsd linear",
+        "wsd 1-sqrt",
+        "multistep",
+        "restarts",
+        "rewarm",
+    ],
 )
 def test_each_integral_is_the_closed_form(lr: np.ndarray, integral: float) -> None:
     assert lr.shape == (STEPS,)
@@ -64,12 +89,25 @@ def test_horizons_of_one_wsd_family_share_their_trunk_exactly() -> None:
         (lambda: constant(10, PEAK, 11), "warmup must lie between"),
         (lambda: wsd(10, PEAK, 5, cooldown=6), "cooldown must lie between"),
         (lambda: wsd(10, PEAK, 0, cooldown=2, shape="sqrt"), "must be one of linear, 1-sqrt"),
+        (lambda: cosine_restarts(10, PEAK, 5, cycles=6), "cycles must lie between"),
+        (lambda: rewarm(10, PEAK, 5), "must leave room for a warm-up of 5"),
+        (lambda: rewarm(10, PEAK, 1, again_to=0.1, final=0.1), "again_to must be above final"),
         (lambda: multistep(10, PEAK, milestones=(0.9, 0.8)), "rising fractions"),
     ],
 )
 def test_impossible_schedules_are_refused(call, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_restarts_jump_to_the_peak_and_rewarming_rises_to_its_own() -> None:
+    lr = cosine_restarts(310, PEAK, 10, cycles=3, final=0.1)
+    np.testing.assert_allclose(lr[[109, 209, 309]], 0.1 * PEAK)
+    np.testing.assert_allclose(lr[[110, 210]], lr[10])
+    again = rewarm(400, PEAK, 20, again_at=0.5, again_to=0.7, final=0.1)
+    np.testing.assert_allclose(again[[199, 219, 399]], np.array([0.1, 0.7, 0.1]) * PEAK)
+    np.testing.assert_array_equal(again[:200], cosine(200, PEAK, 20, final=0.1))
+    assert (np.diff(again[199:220]) > 0).all() and (np.diff(again[219:]) < 0).all()
 
 
 def test_the_annealing_sum_is_its_double_sum() -> None:
