@@ -25,11 +25,14 @@ EVERY = pytest.mark.parametrize("check", CHECKS, ids=[f"{c['file']}-{c['call']}-
 def called(check: dict[str, Any], replaced: dict[str, Any] | None = None) -> Any:
     """What our function returns for a check's arguments, before anything is picked from it."""
     module, _, name = check["call"].rpartition(":")
-    function = getattr(import_module(module), name) if module else LAWS[name].function
     law, _, published = check.get("set", "").rpartition(":")
-    coefficients = LAWS[law or name].published[published] if published else {}
-    args = check.get("args", {}) | (replaced or {})
-    return function(**coefficients, **{k: np.array(v) if isinstance(v, list) else v for k, v in args.items()})
+    named = dict(LAWS[law or name].published[published]) if published else {}
+    named |= check.get("args", {}) | (replaced or {})
+    named = {k: np.array(v) if isinstance(v, list) else v for k, v in named.items()}
+    if module:
+        return getattr(import_module(module), name)(**named)
+    inputs = [named.pop(x) for x in LAWS[name].inputs]
+    return LAWS[name](*inputs, **named)
 
 
 def picked(value: Any, which: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scaling.law import Law, Param
-from scaling.laws.smooth import softplus
+from scaling.laws.smooth import sigmoid, softplus
 
 #: The authors' script on 4-digit addition: the first 14 of 17 training-set sizes.
 _ADDITION = {
@@ -71,3 +71,11 @@ def bnsl_of(breaks: int, name: str = "") -> Law:
 
 
 bnsl = bnsl_of(1, "bnsl")
+
+
+def local_exponent(x: Any, *, c0: Any, **p: Any) -> Any:
+    """- d ln(L - a) / d ln x: c0 left of the first break, c0 + c1 right of it, and so on."""
+    total = c0
+    for i in range(1, sum(name.startswith("d") for name in p) + 1):
+        total = total + p[f"c{i}"] * sigmoid((np.log(x) - np.log(p[f"d{i}"])) / p[f"f{i}"])
+    return total

@@ -72,3 +72,10 @@ deepseek_data = monomial(
 def flop_per_token(n_layer: Any, d_model: Any, l_seq: Any) -> Any:
     """M, non-embedding training FLOP a token, attention included (DeepSeek-AI 2024, section 3)."""
     return 72 * n_layer * d_model**2 + 12 * n_layer * d_model * l_seq
+
+
+def frontier(C: Any) -> tuple[Any, Any, Any]:
+    """M (FLOP a token) and D (tokens) of least loss at C FLOP, and M D / C, which rounding leaves near 1."""
+    M = deepseek_model(C, **deepseek_model.published["deepseek2024"])
+    D = deepseek_data(C, **deepseek_data.published["deepseek2024"])
+    return M, D, M * D / C

@@ -189,3 +189,13 @@ def context_information(T: int, p: float, L_U: Any, L: Any) -> Any:
     L + (L_U - L) / t^p (appendix E): (2 H_T - H_2T) (L_U - L), H the generalised harmonic numbers of p."""
     terms = np.arange(1, 2 * T + 1, dtype=float) ** -p
     return (2 * terms[:T].sum() - terms.sum()) * (L_U - L)
+
+
+def compute_per_data(beta: Any) -> Any:
+    """Power of D by which compute grows along the optimum, where N_opt grows as C^beta: 1 / (1 - beta)."""
+    return 1 / (1 - beta)
+
+
+def per_image(loss: Any, tokens: Any) -> Any:
+    """Nats an image from nats a token: 3 R^2 tokens for R x R pixels of three colours, one a code otherwise."""
+    return loss * tokens

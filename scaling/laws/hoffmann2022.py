@@ -32,6 +32,8 @@ def _derivatives(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: An
     published={
         # appendix D.3, with the digits of the paper's TeX source as read by Besiroglu 2024
         "hoffmann2022": {"E": 1.6934, "A": 406.4, "B": 410.7, "alpha": 0.3392, "beta": 0.2849},
+        # as printed; the exponents' two digits move the optimum by a fifth
+        "hoffmann2022_rounded": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
         "besiroglu2024": {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
     },
     derivatives=_derivatives,
@@ -51,3 +53,8 @@ def chinchilla_optimum(C: Any, *, A: Any, B: Any, alpha: Any, beta: Any, **_: An
     """Compute-optimal (N, D) at C = 6 N D FLOP, in closed form (Hoffmann 2022, eq. 4)."""
     ratio = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
     return ratio * (C / 6) ** (beta / (alpha + beta)), (C / 6) ** (alpha / (alpha + beta)) / ratio
+
+
+def size_exponent(*, alpha: Any, beta: Any, **_: Any) -> Any:
+    """Power of compute by which the optimal N grows: beta / (alpha + beta); that of D is alpha / (alpha + beta)."""
+    return beta / (alpha + beta)

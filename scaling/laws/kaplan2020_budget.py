@@ -78,3 +78,19 @@ def change_of_stopping(f: Any, other: Any, alpha_N: Any, alpha_S: Any) -> tuple[
     size = ((1 + f) / (1 + other)) ** (1 / alpha_N)
     steps = ((1 + 1 / f) / (1 + 1 / other)) ** (1 / alpha_S)
     return size, steps, size * steps
+
+
+def data_exponent(*, alpha_N: Any, alpha_D: Any, **_: Any) -> Any:
+    """Power of N by which data must grow to keep overfitting the same: alpha_N / alpha_D (eq. 4.4)."""
+    return alpha_N / alpha_D
+
+
+def tokens_at_critical_batch(C_min: Any) -> Any:
+    """Tokens of the fitted optimal size (table 6) trained at the critical batch, where compute is twice the least."""
+    flop = 2 * np.asarray(C_min, dtype=float) * PF_DAY
+    return flop / (6 * allocation(C_min)["N"])
+
+
+def loss_fall_that_doubles_the_batch(alpha_B: Any) -> Any:
+    """Share by which the loss falls while the critical batch doubles: 1 - 2^-alpha_B."""
+    return 1 - 2.0**-alpha_B

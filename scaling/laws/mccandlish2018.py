@@ -54,3 +54,9 @@ def noise_scale(small: float, large: float, norm2_small: Any, norm2_large: Any) 
     signal = (large * norm2_large - small * norm2_small) / (large - small)
     noise = (norm2_small - norm2_large) / (1 / small - 1 / large)
     return noise / signal
+
+
+def hyperbola(batch: Any, *, S_min: Any, E_min: Any) -> Any:
+    """(S / S_min - 1) (E / E_min - 1) at a batch, E = S batch: 1 wherever the law holds (eq. 2.11)."""
+    S = mccandlish(batch, S_min=S_min, E_min=E_min)
+    return (S / S_min - 1) * (S * batch / E_min - 1)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from scaling.laws.hoffmann2022 import chinchilla
+
 
 def lifetime_flops(N: Any, D: Any, D_inf: Any) -> Any:
     """FLOP of training on D tokens and serving D_inf: 6 N D + 2 N D_inf."""
@@ -32,3 +34,10 @@ def inference_optimum(loss: Any, D_inf: Any, *, E: Any, A: Any, B: Any, alpha: A
         lo, hi = np.where(smaller, share, lo), np.where(smaller, hi, share)
     share = (lo + hi) / 2
     return (A / (share * left)) ** (1 / alpha), (B / ((1 - share) * left)) ** (1 / beta)
+
+
+def optimum_of_quality(N: Any, D_inf: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any) -> tuple[Any, Any]:
+    """The same for the loss of a compute-optimal model of N parameters, which is the answer at D_inf = 0."""
+    p = {"E": E, "A": A, "B": B, "alpha": alpha, "beta": beta}
+    D = (beta * B / (alpha * A) * N**alpha) ** (1 / beta)
+    return inference_optimum(chinchilla(N, D, **p), D_inf, **p)
