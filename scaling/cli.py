@@ -20,6 +20,7 @@ from scaling.commands import (
     run_theory,
 )
 from scaling.errors import ScalingError
+from scaling.lawfile import own_laws
 from scaling.options import floats as _floats, names as _names, numbers as _pairs
 
 EXAMPLES = """examples:
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   scaling fit chinchilla runs.csv -o fit.json
   scaling fit chinchilla theirs.csv --map N=params,D=tokens,loss=final_loss --where 'status == "finished"'
   scaling fit power runs.csv --x C --fix L_inf=0
+  scaling fit mylaw runs.csv --law-file mylaw.py   (executes mylaw.py)
   scaling fit tissue curves.csv --loss val_loss --warmup 2160
   scaling forecast fit.json --at N=7e10,D=1.4e12
   scaling optimum fit.json --flops 1e24
@@ -53,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if extra:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     try:
-        args.run(args)
+        with own_laws(args.law_file) as own:
+            args.own = own
+            args.run(args)
         sys.stdout.flush()
     except ScalingError as error:
         print(f"scaling: {' '.join(str(error).split())}", file=sys.stderr)
@@ -88,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(run=run)
+        sub.add_argument(
+            "--law-file", metavar="FILE.py", help="laws of your own, known by name here; this executes the file"
+        )
         return sub
 
     laws = command("laws", run_laws, "list the laws, or show one in full", "scaling laws chinchilla")

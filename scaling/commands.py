@@ -17,8 +17,8 @@ from scaling.files import write_text
 
 
 def run_laws(args: argparse.Namespace) -> None:
+    from scaling.lawpages import law_text, laws_text
     from scaling.laws import LAWS, find_law
-    from scaling.report import law_text
 
     if args.json:
         chosen = [find_law(args.name)] if args.name else list(LAWS.values())
@@ -26,14 +26,15 @@ def run_laws(args: argparse.Namespace) -> None:
     elif args.name:
         print(law_text(find_law(args.name)))
     else:
-        for law in LAWS.values():
-            print(f"{law.name:12} {law.equation:58} {law.cite.split(',')[0]}")
+        print(laws_text(list(LAWS.values())))
 
 
 def _law_record(law: Any) -> dict[str, Any]:
     return {
-        "name": law.name, "equation": law.equation, "cite": law.cite, "kind": law.kind, "inputs": list(law.inputs),
-        "params": list(law.names), "units": law.units, "notes": law.notes,
+        "name": law.name, "family": law.family, "equation": law.equation, "cite": law.cite, "kind": law.kind,
+        "inputs": list(law.inputs), "predicts": law.predicts, "unit": law.unit, "params": list(law.names),
+        "units": law.units, "notes": law.notes, "instead": law.instead, "symbols": dict(law.symbols),
+        "zero": list(law.zero), "hold": list(law.hold), "ranges": {k: list(v) for k, v in law.ranges.items()},
         "published": {k: dict(v) for k, v in law.published.items()},
     }  # fmt: skip
 
@@ -49,7 +50,7 @@ def _read(args: argparse.Namespace, law: Any) -> Any:
         return read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where)
     if args.warmup is not None:
         raise ScalingError(f"--warmup is for laws of whole curves; {law.name} reads {', '.join(law.inputs)}")
-    return read_table(source, map=args.map | ({"loss": args.loss} if args.loss else {}), where=args.where)
+    return read_table(source, map=args.map | ({law.predicts: args.loss} if args.loss else {}), where=args.where)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -74,6 +75,11 @@ def run_fit(args: argparse.Namespace) -> None:
     from scaling.fitting import fit
     from scaling.persistence import to_json
 
+    if args.law is None and len(args.own) == 1:
+        args.law = args.own[0].name
+    if args.law is None and args.own:
+        names = ", ".join(law.name for law in args.own)
+        raise ScalingError(f"{args.law_file} declares {names}; say which: scaling fit LAW TABLE --law-file ...")
     if args.law is None:
         _fit_all(args)
         return
@@ -204,6 +210,7 @@ def run_forecast(args: argparse.Namespace) -> None:
             )
         frame = pd.concat([forecast(draws, level=args.level, **at) for at in args.at], ignore_index=True)
         warnings = [*draws.notes, *range_warnings(draws.fit, frame)]
+    frame = frame.rename(columns={"loss": draws.fit.law.predicts})
     _print_frame(args, frame, forecast_text(frame))
     _said([*draws.fit.problems, *warnings, rehearsal_line(draws)], args)
 

@@ -98,6 +98,12 @@ def compare(
     if not isinstance(options.get("weights", ""), str | None):
         raise ScalingError("compare takes weights= as a column's name: each rehearsal sees other rows")
     chosen = _candidates(laws, table, x)
+    quantities = {law.predicts for law in chosen}
+    if len(quantities) > 1 or any(law.signed for law in chosen):
+        raise ScalingError(
+            "compare ranks laws of one positive quantity by relative errors; these predict "
+            f"{', '.join(sorted(quantities))}"
+        )
     fits: dict[str, Fit] = {}
     notes: list[str] = []
     for law in chosen:

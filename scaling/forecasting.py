@@ -57,13 +57,17 @@ def forecast(
     names = [fit.columns[name] for name in fit.law.inputs]
     flat = {name: np.atleast_1d(a).ravel() for name, a in zip(names, arguments, strict=True)}
     loss = np.asarray(fit.law.function(*flat.values(), **fit.params), dtype=float)
-    drawn = np.log(values_at(fit, draws.params, tuple(flat.values())))
+    drawn = values_at(fit, draws.params, tuple(flat.values()))
+    drawn = drawn if fit.law.signed else np.log(drawn)
     beyond = budget(fit, flat) / budget(fit, fit.table).max()
     return pd.DataFrame(flat).assign(**interval(draws, loss, drawn, beyond, z))
 
 
 def interval(draws: Draws, loss: Array, drawn: Array, beyond: Array, z: float) -> dict[str, Array]:
-    """Columns loss, lo, hi, beyond and the parts, from ln loss under every draw (B, m)."""
+    """Columns loss, lo, hi, beyond and the parts, from ln loss under every draw (B, m).
+
+    For a law of what may be 0 or negative all of it is in that quantity itself, not in its logarithm.
+    """
     parameters = spread(drawn)
     scatter = np.full(len(loss), draws.fit.residual_sd)
     decades = np.maximum(np.log10(beyond), 0.0)
@@ -71,8 +75,8 @@ def interval(draws: Draws, loss: Array, drawn: Array, beyond: Array, z: float) -
     sd = np.sqrt(parameters**2 + scatter**2 + distance**2)
     return {
         "loss": loss,
-        "lo": loss * np.exp(-z * sd),
-        "hi": loss * np.exp(z * sd),
+        "lo": loss - z * sd if draws.fit.law.signed else loss * np.exp(-z * sd),
+        "hi": loss + z * sd if draws.fit.law.signed else loss * np.exp(z * sd),
         "beyond": beyond,
         "sd_parameters": parameters,
         "sd_scatter": scatter,
@@ -85,7 +89,7 @@ def values_at(fit: Fit, params: Array, inputs: tuple[Array, ...]) -> Array:
     columns = {name: params[:, i : i + 1] for i, name in enumerate(fit.law.names)}
     with np.errstate(all="ignore"):
         values = np.asarray(fit.law.function(*inputs, **columns), dtype=float)
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return np.where(np.isfinite(values) & ((values > 0) | fit.law.signed), values, np.nan)
 
 
 def _curve(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFrame:

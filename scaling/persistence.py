@@ -69,6 +69,11 @@ def from_json(text: str) -> Fit:
             raise ScalingError("this is not a fit: expected the JSON that `scaling fit LAW TABLE --json` writes")
         if record.get("schema") != SCHEMA:
             raise ScalingError(f"this fit has schema {record.get('schema')}, this version reads {SCHEMA}; fit again")
+        if record["law"] not in LAWS:
+            raise ScalingError(
+                f"this fit is of {record['law']}, which is no law of ours; if it is your own, name the file that "
+                "declares it: --law-file FILE.py, which executes that file"
+            )
         law = find_law(record["law"])
         if set(record["params"]) != set(law.names):
             raise ScalingError(

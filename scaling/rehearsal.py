@@ -38,9 +38,9 @@ def budget(fit: Fit, inputs: dict[str, Array] | pd.DataFrame) -> Array:
 def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
     """One row a rehearsed forecast: cut, fitted (rows), run, beyond (budget / cut), observed, predicted, error.
 
-    error is ln(predicted / observed). Empty when the table cannot support a rehearsal: too few rows or too short a
-    range. For a law of whole curves the rows are curves, each predicted by the fit without it (`left_out`, one row a
-    curve).
+    error is ln(predicted / observed), a difference for what may be 0 or negative. Empty when the table cannot support a
+    rehearsal: too few rows or too short a range. For a law of whole curves the rows are curves, each predicted by the
+    fit without it (`left_out`, one row a curve).
     """
     if fit.law.kind == "curves":
         return _curves(fit, left_out)
@@ -69,7 +69,7 @@ def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
                     "beyond": size[ahead] / cut,
                     "observed": observed,
                     "predicted": predicted[i, ahead],
-                    "error": np.log(predicted[i, ahead] / observed),
+                    "error": problem.apart(predicted)[i, ahead],
                 }
             )
         )
@@ -126,7 +126,9 @@ PRIOR_CUTS = 4.0  # the public tables count as much as this many cuts of the use
 
 def drift_per_decade(fit: Fit, rehearsal: pd.DataFrame) -> float:
     """Standard deviation of ln loss gained with each decade beyond the data: public tables and this one's rehearsal."""
-    total, cuts = PRIOR_CUTS * PER_DECADE**2, PRIOR_CUTS
+    # of what may be 0 or negative, the public tables' share is taken of its typical size
+    size = float(np.median(np.abs(fit.table[fit.columns["loss"]]))) if fit.law.signed else 1.0
+    total, cuts = PRIOR_CUTS * (PER_DECADE * size) ** 2, PRIOR_CUTS
     if len(rehearsal):
         for _, rows in rehearsal.groupby("cut"):
             decades = np.log10(rows["beyond"].to_numpy())

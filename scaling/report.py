@@ -25,20 +25,6 @@ from scaling.stacking import Stack
 from scaling.where import select
 
 
-def law_text(law: Law) -> str:
-    """One law in full: equation, source, inputs, parameters with bounds, published values."""
-    lines = [f"{law.name}: {law.equation}", f"  source  {law.cite}", f"  reads   {', '.join(law.inputs)} ({law.units})"]
-    if law.notes:
-        lines.append(f"  note    {law.notes}")
-    lines.append("")
-    for p in law.params:
-        kind = "linear" if p.linear else "nonlinear"
-        lines.append(f"  {p.name:8} {kind:9} between {p.lo:g} and {p.hi:g}   {p.unit}")
-    for name, values in law.published.items():
-        lines.append(f"  {name}: " + ", ".join(f"{k}={v:g}" for k, v in values.items()))
-    return "\n".join(lines)
-
-
 def forecast_text(frame: pd.DataFrame) -> str:
     """A forecast as a table; a long one (a whole curve) is shown at 20 of its rows."""
     shown = frame if len(frame) <= 40 else frame.iloc[np.unique(np.linspace(0, len(frame) - 1, 20).astype(int))]

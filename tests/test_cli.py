@@ -69,7 +69,7 @@ def test_dropped_rows_survive_the_round_trip(folder: Path) -> None:
         ("[]", "not a fit"),
         ('{"law": "chinchilla", "params": {}, "schema": 1}', "has parameters E, A"),
         ('{"law": "chinchilla", "params": {}, "schema": 9}', "schema 9"),
-        ('{"law": "nolaw", "params": {}, "schema": 1}', "no law is called"),
+        ('{"law": "nolaw", "params": {}, "schema": 1}', "no law of ours"),
         ('{"law": "power", "params": {"L_inf": 1, "x0": 1, "alpha": 1}, "schema": 1}', "damaged"),
     ],
 )

@@ -58,7 +58,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     unit="bits/character",
     ranges={"N": (1e8, 6e9), "D": (1e9, 2e11)},
     example={
-        "a1": -0.06, "alpha": 0.12, "b1": -0.45, "a2": 55.0, "beta": -0.12, "b2": 2.4, "a3": -0.03, "gamma": 0.16,
+        "a1": -0.02, "alpha": 0.12, "b1": -0.75, "a2": 55.0, "beta": -0.12, "b2": 2.4, "a3": -0.03, "gamma": 0.16,
         "b3": 0.15,
     },
     hold=("alpha", "beta", "gamma"),
