@@ -1,6 +1,6 @@
 """Li 2025 (arXiv:2503.04715) from its public grids of learning rate and batch: both laws, and what they cost.
 
-The table holds 15 cells of (N, D), N over a factor of 2.5 alone, with grids a factor of 1.4 apart. The optimum of a cell
+The table holds 15 cells of (N, D), N over a factor of 2.5 alone, with grids a factor of 1.4 apart. A cell's optimum
 is its run of least smoothed loss. How the authors chose theirs is not said with the data, and they had more cells.
 """
 
