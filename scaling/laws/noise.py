@@ -20,7 +20,7 @@ from scaling.trajectory import Trajectory
 REFERENCE = 1e8
 NOISE = 10**-2.5  # sd of ln loss that the priors are weighed against
 
-Approach = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.25, 0.7), prior=(0.5, 0.3))]
+Approach = Annotated[float, Param(lo=0.0, hi=3.0, start=(0.25, 0.7), prior=(0.47, 0.3))]
 Forgetting = Annotated[float, Param(lo=0.1, hi=3.0, start=(0.9, 1.3), prior=(1.1, 0.136))]
 RateExponent = Annotated[float, Param(lo=0.5, hi=4.0, start=(1.75, 2.0), prior=(1.9, 0.053))]
 Tilt = Annotated[float, Param(start=(-0.1, 0.1), prior=(0.0, 0.1))]
