@@ -1,10 +1,10 @@
-"""How well laws of whole curves predict schedules that they were not fitted to, what their bands cover, what a fit costs.
+"""How well laws of whole curves predict schedules that they were not fitted to, what bands cover, what a fit costs.
 
     SCALING_DATASETS=FOLDER OMP_NUM_THREADS=1 python benchmarks/annealing.py [--only accuracy few haegele bands cost]
 
 Root mean squared errors of the loss, times 1000, are averaged over held-out curves, then over models or peak rates.
-`new` counts only rows after a curve parts from all curves of the set. `published` is Luo 2025's own fit (its parameters,
-with the warm-up's rises counted, as its code does). docs/annealing.md reads these tables.
+`new` counts only rows after a curve parts from all curves of the set. `published` is Luo 2025's own fit: its
+parameters, with the warm-up's rises counted, as its code does. docs/annealing.md reads these tables.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def mean(values: Sequence[float]) -> float:
 def accuracy() -> None:
     print("\nLuo 2025's split: three curves fitted, six held out; loss errors x 1e-3")
     print(
-        f"{'model':5} {'law':12} {'R2':>8} {'MAE':>6} {'RMSE':>6} {'PredE %':>8} {'WorstE %':>9} {'new':>6} {'final':>6}"
+        f"{'model':5} {'law':12} {'R2':>8} {'MAE':>6} {'RMSE':>6} {'PredE %':>8} {'WorstE %':>9} {'new':>6} "
+        f"{'final':>6}"
     )
     for model in MODELS:
         curves = luo(model)
@@ -188,7 +189,7 @@ def _hessian(fit: Fit, curve: Curve) -> Array:
     problem = problem_of(fit)
     names = list(problem.free)
     u = problem.coordinates(fit.free_values[None])
-    r, jac = problem.jacobian(u)
+    _, jac = problem.jacobian(u)
     held = replace(problem, inputs=(curve.path,), loss=curve.loss, weights=np.ones(len(curve.loss)))
     _, out = held.jacobian(u)
     sd = fit.residual_sd
@@ -210,9 +211,9 @@ def cost() -> None:
         taken = []
         for _ in range(5):
             table = table_of(train)
-            start = time.perf_counter()
+            start = time.process_time()
             found = scaling.fit(law, table)
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
         print(f"{title:40}{statistics.median(taken):8.3f} s   objective {found.value:.4e}")
     values = dict(LAWS["mpl_rises"].published["luo2025_100M"])
     given = scaling.fit("mpl_rises", table_of(train), fix=values)
@@ -226,9 +227,9 @@ def cost() -> None:
         taken = []
         for _ in range(9):
             path = make()
-            start = time.perf_counter()
+            start = time.process_time()
             law.derivatives(path, **params)  # type: ignore[misc]
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
         print(f"{title:48}{1e3 * statistics.median(taken):8.1f} ms")
 
 

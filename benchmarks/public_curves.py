@@ -69,8 +69,8 @@ def luo(model: str) -> dict[str, Curve]:
 def haegele(peak: float) -> dict[str, Curve]:
     """Validation curves from step 2,000 on, of the runs at that peak with a known decay, by a name that says which.
 
-    Names: constant, cos0_25000, cos10_50000, wsd20_linear_25000 (a cooldown of 20%), each run once. Runs that were forked
-    from the constant one have its rows before theirs; they are new after their decay begins.
+    Names: constant, cos0_25000, cos10_50000, wsd20_linear_25000 (a cooldown of 20%), each run once. Runs that were
+    forked from the constant one have its rows before theirs; they are new after their decay begins.
     """
     runs = pd.read_csv(folder() / "haegele2024_124M_runs.csv.gz")
     logged = pd.read_csv(folder() / "haegele2024_124M_curves.csv.gz")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling import curve_checks
 from scaling.constrained import Quantity
 from scaling.problem import Problem
 from scaling.search import AGREE
@@ -54,13 +55,7 @@ def _coverage(problem: Problem, table: pd.DataFrame, columns: dict[str, str]) ->
             "parameter with fix= or tie="
         )
     if problem.law.kind == "curves":
-        lrs = [table.attrs["schedules"].lr[str(run)] for run in table["run"].unique()]
-        if all((np.diff(lr[int(np.argmax(lr)) :]) >= 0).all() for lr in lrs):
-            said.append(
-                "no curve has a falling learning rate, so annealing is not identified; add a run with a decay (wsd "
-                "or cosine)"
-            )
-        return said
+        return said + curve_checks.doubts(problem, table)
     logs = {
         name: _logs(problem, name, table[column].to_numpy(float)) for name, column in columns.items() if name != "loss"
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling import certificate, units
+from scaling import certificate, curve_checks, units
 from scaling.bands import robust_sd
 from scaling.curves import assumptions, trajectory, with_schedules
 from scaling.errors import FitError, ScalingError, TableError, nearest
@@ -199,6 +199,11 @@ def fit(
         theta = np.array([solved[name][0, 0] for name in problem.free])
         stand = standing(found.problem, found.u)
         problems = certificate.diagnose(problem, found, stand, kept, columns)
+        if law.kind == "curves":
+            notes += [
+                *curve_checks.noise_note(kept),
+                *curve_checks.ruled_by_priors(found.problem, found.u, stand.bread),
+            ]
         if law.kind == "points":
             predicted = found.problem.predicted(found.problem.natural(found.u[None]))[0]
             if law.predicts == "loss":

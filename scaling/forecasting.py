@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.bands import half_width, spread
+from scaling.curve_bands import curve_band
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, law_inputs, positive_arrays
 from scaling.intervals import Draws, bootstrap
@@ -53,7 +54,7 @@ def forecast(
     fit = draws.fit
     arguments = law_inputs(fit, inputs)
     if fit.law.kind == "curves":
-        return _curve(draws, arguments, z)
+        return curve_band(draws, arguments, z)
     names = [fit.columns[name] for name in fit.law.inputs]
     flat = {name: np.atleast_1d(a).ravel() for name, a in zip(names, arguments, strict=True)}
     loss = np.asarray(fit.law.function(*flat.values(), **fit.params), dtype=float)
@@ -90,38 +91,6 @@ def values_at(fit: Fit, params: Array, inputs: tuple[Array, ...]) -> Array:
     with np.errstate(all="ignore"):
         values = np.asarray(fit.law.function(*inputs, **columns), dtype=float)
     return np.where(np.isfinite(values) & ((values > 0) | fit.law.signed), values, np.nan)
-
-
-def _curve(draws: Draws, arguments: tuple[Any, ...], z: float) -> pd.DataFrame:
-    columns = curve_interval(draws, arguments, z)
-    return pd.DataFrame({"step": np.arange(len(columns["loss"])), **columns})
-
-
-def curve_interval(draws: Draws, arguments: tuple[Any, ...], z: float) -> dict[str, Array]:
-    """Columns loss, lo, hi of a law of whole curves at every row of its trajectory, NaN before the first update."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # steps before the first update above 0 have no loss
-        return _curve_interval(draws, arguments, z)
-
-
-def _curve_interval(draws: Draws, arguments: tuple[Any, ...], z: float) -> dict[str, Array]:
-    fit = draws.fit
-    loss = np.asarray(fit.law.function(*arguments, **fit.params), dtype=float)
-    loss = np.where(np.isfinite(loss), loss, np.nan)
-    total = np.zeros_like(loss)
-    if draws.method == "jackknife":
-        # variance of the jackknife: (K - 1) / K times the sum of squares over the K fits that each miss one curve
-        refits = _one_by_one(fit, draws.params, arguments)
-        total = (len(refits) - 1) / len(refits) * ((refits - refits.mean(0)) ** 2).sum(0)
-    else:
-        step = max(1, len(draws.params) // 200)  # 200 draws give a spread to 5%, and schedules are long
-        total = spread(_one_by_one(fit, draws.params[::step], arguments)) ** 2
-    sd = np.sqrt(total / loss**2 + fit.residual_sd**2)
-    return {"loss": loss, "lo": loss * np.exp(-z * sd), "hi": loss * np.exp(z * sd)}
-
-
-def _one_by_one(fit: Fit, params: Array, arguments: tuple[Any, ...]) -> Array:
-    named = [dict(zip(fit.law.names, row, strict=True)) for row in params]
-    return np.stack([np.asarray(fit.law.function(*arguments, **p), dtype=float) for p in named])
 
 
 def _stacked(stacked: Stack, level: float, cautious: bool, given: dict[str, Any]) -> pd.DataFrame:
@@ -225,9 +194,14 @@ def rehearsal_line(draws: Draws) -> str:
         )
     if draws.fit.law.kind == "curves":
         worst = draws.rehearsal.sort_values("rmse").iloc[-1]
+        covered = draws.rehearsal["covered"].dropna()
+        said = ""
+        if len(covered):
+            each = ", ".join(f"{x:.0%}" for x in covered)
+            said = f"; 90% bands made without a curve held {covered.mean():.0%} of its rows ({each})"
         return (
             f"rehearsal: each curve predicted from the others, RMS error {draws.rehearsal['rmse'].mean():.2%} on "
-            f"average, {worst['rmse']:.2%} at worst ({worst['run']})"
+            f"average, {worst['rmse']:.2%} at worst ({worst['run']}){said}"
         )
     error = rehearsal["error"].abs()
     return (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.curve_checks import shared_rows
 from scaling.curves import with_schedules
 from scaling.errors import ScalingError
 from scaling.fitting import fit, usable_rows
@@ -101,7 +102,17 @@ def hold_out_curve(
     band = forecast(draws, schedule=schedule, level=level, **others)
     band.insert(1, "lr", schedule)
     outcome = _scored(band.iloc[steps].reset_index(drop=True), held["loss"].to_numpy(float))
-    return HeldOut(draws, outcome, draws.notes, band, level)
+    fitted = {str(r): rows for r, rows in draws.fit.table.groupby("run", sort=False)}
+    shared = shared_rows(steps, held["loss"].to_numpy(float), fitted)
+    notes = [*draws.notes, *band.attrs["said"]]
+    if shared.any():
+        error = np.log(outcome["loss"] / outcome["observed"]).to_numpy()
+        new = f"{np.sqrt(np.mean(error[~shared] ** 2)):.2%}" if not shared.all() else "nothing"
+        notes.append(
+            f"{int(shared.sum())} of {len(shared)} rows stand in a fitted curve too, bit by bit, and test nothing: RMS "
+            f"error {new} on the new part, {np.sqrt(np.mean(error**2)):.2%} on all"
+        )
+    return HeldOut(draws, outcome.assign(shared=shared), tuple(notes), band, level)
 
 
 def _scored(outcome: pd.DataFrame, observed: Any) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.bands import half_width, robust_sd
+from scaling.curve_bands import DRAWN, prior_draws
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, problem_of
 from scaling.problem import Problem
@@ -32,8 +33,9 @@ class Draws:
 
     method     "cases" (clusters drawn with replacement), "wild" (clusters' residuals multiplied at random),
                "parametric" (losses drawn about the law, normal, with the residuals' variance within and between
-               clusters), "jackknife" (one curve left out at a time), "blocks" (wild, over stretches within one or
-               two curves)
+               clusters), "jackknife" (one curve left out at a time), "prior" (one or two curves: priors centred
+               at draws from themselves, and stretches within the curves kicked), "blocks" (those kicks alone, for laws
+               without priors)
     rehearsal  forecasts of the fitted rows' own larger budgets from their smaller ones (see `scaling.rehearsal`)
     """
 
@@ -94,17 +96,25 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
         method = "jackknife"
         weights = problem.weights * (cluster != np.arange(count)[:, None])
     elif fit.law.kind == "curves":
-        method = "blocks"
+        method = "prior" if problem.priors else "blocks"
         cluster = _blocks(fit)
-        notes.append(
-            f"{count} curve{'s' * (count > 1)}: the band holds the noise within the curves, not the law's error on "
-            "other schedules, and covers too little; fit 3 or more curves"
-        )
+        many = f"{count} curve{'s' * (count > 1)}: "
+        if problem.priors:
+            resamples = min(resamples, DRAWN)
+            notes.append(
+                f"{many}none can be left out, so the band is that of the law's priors and of the noise within the "
+                "curves; fit 3 or more curves for one that has seen other schedules"
+            )
+        else:
+            notes.append(
+                f"{many}the band holds the noise within the curves, not the law's error on other schedules, and covers "
+                "too little; fit 3 or more curves"
+            )
     else:
         method = method or ("cases" if count >= FEW else "wild")
     if method == "cases":
         weights = problem.weights * rng.multinomial(count, np.full(count, 1 / count), resamples)[:, cluster]
-    elif method in ("wild", "blocks"):
+    elif method in ("wild", "blocks", "prior"):
         n = int(cluster.max()) + 1
         kick = rng.choice(np.concatenate([WEBB, -WEBB]), (resamples, n))[:, cluster]
         # residuals are predicted against observed; losses kicked to prediction - kick * residual leave kick * residual
@@ -117,7 +127,7 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
         shift = residual - common - rng.normal(size=(resamples, len(residual))) * np.sqrt(within)
     elif method != "jackknife":
         raise ScalingError(f"bootstrap method must be cases, wild or parametric, got {method!r}")
-    draws = _refits(fit, weights, shift)
+    draws = prior_draws(fit, kick, seed) if method == "prior" else _refits(fit, weights, shift)
     if len(draws) < resamples and method != "jackknife":
         notes.append(f"interrupted: {len(draws)} of {resamples} resamples were done")
     if method == "wild" and count < FEW:

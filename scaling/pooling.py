@@ -29,6 +29,7 @@ Kind = Literal["updates", "drops", "all drops", "drops by step"]
 RATIO = 0.15  # largest half-width of a group over its distance from the row
 ORIGIN = 0.3  # the same over its distance from the start: S^-s is gentler, and early updates weigh little
 RANGE = 0.25  # largest range of ln lr within a group
+LEAF = 8  # updates in the smallest group; fewer are taken one by one
 LEAST = 1e-12  # learning rate, relative to the peak, that stands for 0 in logarithms
 
 
@@ -55,11 +56,17 @@ class Past:
         return np.log(self.lag), np.log(self.lr), np.log(self.area)
 
     @cached_property
-    def monomials(self) -> Array:
-        """Columns (n, g, 10) for `moments`: counts times 1, x, y, z, x^2, x y, y^2, z^2, z x, z y, with x, y and z the
-        logarithms of lag, lr and area."""
+    def linear(self) -> Array:
+        """Columns (n, g, 4) for `moments`: counts times 1, x, y, z, the logarithms of lag, lr and area."""
+        return self._columns([np.ones_like(self.lag), *self.logs])
+
+    @cached_property
+    def quadratic(self) -> Array:
+        """Columns (n, g, 6) for `moments`: counts times x^2, x y, y^2, z^2, z x, z y."""
         x, y, z = self.logs
-        every = [np.ones_like(x), x, y, z, x * x, x * y, y * y, z * z, z * x, z * y]
+        return self._columns([x * x, x * y, y * y, z * z, z * x, z * y])
+
+    def _columns(self, every: list[Array]) -> Array:
         return (np.stack(every, 1) * self.count[:, None]).reshape(self.rows, -1, len(every))
 
     @cached_property
@@ -148,7 +155,7 @@ def _padded(rows: int, row: NDArray[np.int64], count: Array, before: Array, rate
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """Groups of 2^level neighbours: weight, mean of S(k-1), variance, third moment, mean of ln lr and its covariance
+    """Groups of neighbours: weight, mean of S(k-1), variance, third moment, mean of ln lr and its covariance
     with S(k-1), first and last S(k-1), least and largest ln lr."""
 
     weight: Array
@@ -182,33 +189,50 @@ def _terms(
     rows, blocks = np.arange(len(steps)), np.zeros(len(steps), int)
     found = []
     for height in range(len(levels) - 1, -1, -1):
-        level = levels[height]
-        keep = blocks << height < behind[rows]
+        level, size = levels[height], LEAF << (height - 1) if height else 1
+        keep = blocks * size < behind[rows]
         rows, blocks = rows[keep], blocks[keep]
         if height == 0:
             found.append((rows, sign * level.weight[blocks], level.mean[blocks], np.exp(level.log_lr[blocks])))
             break
-        whole = ((blocks + 1) << height <= behind[rows]) & (level.weight[blocks] > 0)
-        if height > 1:  # two neighbours are their own two points
-            half, centre = 0.5 * (level.last - level.first), 0.5 * (level.last + level.first)
-            far = half[blocks] <= RATIO * (reached[rows] - centre[blocks])
-            smooth = (half <= ORIGIN * (centre + np.exp(level.log_lr))) & (level.high - level.low <= RANGE)
-            whole &= far & smooth[blocks]
+        half, centre = 0.5 * (level.last - level.first), 0.5 * (level.last + level.first)
+        smooth = (half <= ORIGIN * (centre + np.exp(level.log_lr))) & (level.high - level.low <= RANGE)
+        whole = smooth[blocks] & ((blocks + 1) * size <= behind[rows]) & (level.weight[blocks] > 0)
+        whole &= half[blocks] <= RATIO * (reached[rows] - centre[blocks])
         found += _two_points(level, rows[whole], blocks[whole], sign)
-        rows = np.repeat(rows[~whole], 2)
-        blocks = (2 * blocks[~whole][:, None] + np.array([0, 1])).ravel()
+        parts = 2 if height > 1 else LEAF
+        rows = np.repeat(rows[~whole], parts)
+        blocks = (parts * blocks[~whole][:, None] + np.arange(parts)).ravel()
     row, count, mean, rate = (np.concatenate([f[i] for f in found]) for i in range(4))
     kept = count != 0
     return row[kept], count[kept], mean[kept], rate[kept]
 
 
 def _tree(before: Array, weight: Array, log_lr: Array) -> list[_Level]:
-    """Groups of 1, 2, 4, ... neighbours; an odd one is paired with one of no weight."""
+    """Single sources, then groups of LEAF, 2 LEAF, ... neighbours; an odd one is paired with one of no weight."""
     zero = np.zeros_like(before)
     levels = [_Level(weight, before, zero, zero, log_lr, zero, before, before, log_lr, log_lr)]
+    if len(before) > 1:
+        levels.append(_leaves(before, weight, log_lr))
     while len(levels[-1].weight) > 1:
         levels.append(_paired(levels[-1]))
     return levels
+
+
+def _leaves(before: Array, weight: Array, log_lr: Array) -> _Level:
+    spare = -len(before) % LEAF
+    w = np.append(weight, np.zeros(spare)).reshape(-1, LEAF)
+    x, e = (np.append(a, np.full(spare, a[-1])).reshape(-1, LEAF) for a in (before, log_lr))
+    total = w.sum(1)
+    w = w / total[:, None]
+    away = x - x[:, :1]
+    shift = (w * away).sum(1)
+    mean_e = (w * e).sum(1)
+    away -= shift[:, None]
+    square = w * away * away
+    slope = (w * away * (e - mean_e[:, None])).sum(1)
+    ends = (x[:, 0], x[:, -1], e.min(1), e.max(1))
+    return _Level(total, x[:, 0] + shift, square.sum(1), (square * away).sum(1), mean_e, slope, *ends)
 
 
 def _paired(level: _Level) -> _Level:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.curve_bands import left_out
 from scaling.fitting import Fit, problem_of
 from scaling.search import minimise_near
 
@@ -20,6 +21,7 @@ AHEAD = 1.9 * 0.998  # rows this factor beyond the cut are scored; budgets are r
 MERGED = 1.02  # budgets closer than this factor are one: isoFLOP runs meet theirs only nearly
 SPAN = 3.0  # least range of compute in a rehearsed fit
 FEWEST = 8  # rows a rehearsed fit must have, and at least two more than parameters
+CURVE_COLUMNS = ["run", "rows", "rmse", "bias", "final_error", "covered"]
 LEVELS = 3  # distinct values of every input in a rehearsed fit
 
 
@@ -35,15 +37,15 @@ def budget(fit: Fit, inputs: dict[str, Array] | pd.DataFrame) -> Array:
     return np.prod(sizes, axis=0) if sizes else np.ones(len(next(iter(values.values()))))
 
 
-def rehearse(fit: Fit, left_out: Array | None = None) -> pd.DataFrame:
+def rehearse(fit: Fit, without: Array | None = None) -> pd.DataFrame:
     """One row a rehearsed forecast: cut, fitted (rows), run, beyond (budget / cut), observed, predicted, error.
 
     error is ln(predicted / observed), a difference for what may be 0 or negative. Empty when the table cannot support a
     rehearsal: too few rows or too short a range. For a law of whole curves the rows are curves, each predicted by the
-    fit without it (`left_out`, one row a curve).
+    fit without it (`without`, one row a curve).
     """
     if fit.law.kind == "curves":
-        return _curves(fit, left_out)
+        return pd.DataFrame(columns=CURVE_COLUMNS) if without is None else left_out(fit, without)
     columns = ["cut", "fitted", "run", "beyond", "observed", "predicted", "error"]
     problem = problem_of(fit)
     size = budget(fit, fit.table)
@@ -103,19 +105,6 @@ def too_little(size: Array, inputs: Array, fewest: int = FEWEST) -> str:
     if size.max() < SPAN * size.min():
         return f"a range of {size.max() / size.min():.2g} times from the least to the largest, and {SPAN:g} are needed"
     return ""
-
-
-def _curves(fit: Fit, left_out: Array | None) -> pd.DataFrame:
-    columns = ["run", "rows", "rmse", "bias", "final_error"]
-    if left_out is None:
-        return pd.DataFrame(columns=columns)
-    problem = problem_of(fit)
-    frames = []
-    for params, (run, at) in zip(left_out, fit.table.groupby("run", sort=False).indices.items(), strict=True):
-        values = dict(zip(fit.law.names, params, strict=True))
-        error = np.log(np.asarray(fit.law.function(*problem.inputs, **values))[at] / problem.loss[at])
-        frames.append((run, len(at), float(np.sqrt(np.mean(error**2))), float(error.mean()), float(error[-1])))
-    return pd.DataFrame(frames, columns=columns)
 
 
 #: Standard deviation of ln loss that a forecast gains with each decade beyond the data, before a table has rehearsed:

@@ -8,11 +8,15 @@ import pandas as pd
 import pytest
 
 import scaling
+from scaling.curve_checks import noise_floor
+from scaling.forecasting import rehearsal_line
+from scaling.heldout import hold_out_curve
 from scaling.laws import LAWS
 from scaling.schedule import constant, cosine, wsd
 from scaling.trajectory import whole
 
 TRUE = {"L0": 2.6, "A": 0.5, "alpha": 0.5, "C": 0.5, "lam": 0.99}
+NCL = {"L0": 2.7, "A": 0.9, "s": 0.5, "a0": 6.0, "a1": 4.0, "q": 1.05, "p": 1.9}
 STEPS = 2000
 SCHEDULES = {
     "cosine": cosine(STEPS, 2e-3, 100),
@@ -183,6 +187,74 @@ def test_one_curve_gives_a_band_that_says_what_it_leaves_out() -> None:
     draws = scaling.bootstrap(scaling.fit("tissue", table[table["run"] == "wsd"]), 20)
     assert draws.method == "blocks"
     assert "not the law's error on other schedules" in draws.notes[0]
+
+
+def ncl_curves(names: tuple[str, ...], noise: float = 0.001, seed: int = 0) -> pd.DataFrame:
+    """Curves of the noise-convolution law, 60 rows each, with noise."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for name in names:
+        steps = np.arange(100, STEPS, 32)
+        loss = LAWS["ncl"](whole(SCHEDULES[name]), **NCL)[steps] * np.exp(noise * rng.normal(size=len(steps)))
+        frames.append(pd.DataFrame({"run": name, "step": steps, "loss": loss}))
+    return scaling.read_curves(pd.concat(frames, ignore_index=True), schedules=SCHEDULES)
+
+
+def test_one_curve_of_a_law_with_priors_gives_the_band_of_its_priors() -> None:
+    fitted = scaling.fit("ncl", ncl_curves(("wsd",)))
+    draws = scaling.bootstrap(fitted)
+    assert draws.method == "prior" and "priors" in draws.notes[0]
+    assert len(draws.params) >= 30 and np.isfinite(draws.params).all()
+    new = wsd(STEPS, 2e-3, 100, cooldown=1500, shape="linear")
+    band = scaling.forecast(draws, schedule=new)
+    truth = LAWS["ncl"](whole(new), **NCL)
+    inside = (band["lo"] < truth) & (truth < band["hi"])
+    assert inside[200:].mean() > 0.9
+    own = scaling.forecast(draws, schedule=SCHEDULES["wsd"])
+    assert (band["hi"] - band["lo"]).iloc[-1] > (own["hi"] - own["lo"]).iloc[-1]  # wider where nothing was seen
+
+
+def test_parameters_that_the_curves_leave_to_their_priors_are_named() -> None:
+    alone = scaling.fit("ncl", ncl_curves(("constant",)))
+    assert any("decided by the prior" in note and "p" in note.split(":")[0] for note in alone.notes)
+    assert any("no curve has a falling learning rate" in p for p in alone.problems)
+    several = scaling.fit("ncl", ncl_curves(("constant", "cosine", "wsd"), noise=1e-5))
+    assert not any("decided by the prior" in note and "s" in note.split(":")[0].split(", ") for note in several.notes)
+
+
+def test_each_left_out_curve_says_how_much_of_it_the_others_bands_held() -> None:
+    draws = scaling.bootstrap(scaling.fit("ncl", ncl_curves(("constant", "cosine", "wsd"))))
+    covered = draws.rehearsal["covered"]
+    assert covered.between(0, 1).all() and covered.mean() > 0.5
+    assert "90% bands made without a curve held" in rehearsal_line(draws)
+
+
+def test_a_forecast_says_where_it_leaves_the_fitted_curves() -> None:
+    draws = scaling.bootstrap(scaling.fit("ncl", ncl_curves(("constant", "cosine", "wsd"))))
+    said = scaling.forecast(draws, schedule=cosine(3 * STEPS, 8e-3, 100)).attrs["said"]
+    assert any("peak learning rate 0.008" in word for word in said) and any("3 times the longest" in w for w in said)
+    again = np.concatenate([cosine(1000, 2e-3, 100, 0.1), cosine(1000, 2e-3, 100, 0.1)])
+    assert "rises again" in scaling.forecast(draws, schedule=again).attrs["said"][0]
+    assert scaling.forecast(draws, schedule=SCHEDULES["wsd"]).attrs["said"] == []
+
+
+def test_rows_that_a_fitted_curve_has_too_are_scored_apart() -> None:
+    table = ncl_curves(("constant", "cosine", "wsd"))
+    stable = (table["run"] == "wsd") & (table["step"] < 1600)
+    table.loc[stable, "loss"] = table.loc[(table["run"] == "constant") & (table["step"] < 1600), "loss"].to_numpy()
+    held = hold_out_curve("ncl", table, "wsd")
+    assert held.outcome["shared"].sum() == stable.sum()
+    assert any(f"{int(stable.sum())} of" in note and "new part" in note for note in held.notes)
+
+
+def test_runs_that_repeat_a_schedule_give_the_noise_floor() -> None:
+    table = pd.concat([ncl_curves(("wsd",), 0.002, seed).assign(run=f"seed {seed}") for seed in range(4)])
+    table = scaling.read_curves(
+        table.reset_index(drop=True), schedules={f"seed {seed}": SCHEDULES["wsd"] for seed in range(4)}
+    )
+    floor, pairs = noise_floor(table)
+    assert pairs == 6 and floor == pytest.approx(0.002, rel=0.15)
+    assert any("pairs of runs repeat a schedule" in note for note in scaling.fit("tissue", table).notes)
 
 
 def test_luos_three_curves_forecast_the_six_held_out(datasets: Path) -> None:

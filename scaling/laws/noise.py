@@ -34,18 +34,20 @@ def _sums(schedule: Trajectory, s: Any, q: Any, p: Any) -> tuple[Any, Any, Any]:
     exponents that are numbers.
     """
     past = schedule.past("updates")
-    columns = past.monomials
     lag, lr, area = past.logs
     single = np.ndim(s) == np.ndim(q) == np.ndim(p) == 0
     s, q, p = (np.reshape(x, (-1, 1)) for x in (s, q, p))
     steady = np.exp(p * lr - q * lag)
     fading = steady * np.exp(-s * area)
 
-    def sums(values: Any, lo: int, hi: int) -> Any:
-        found = past.moments(values, columns[:, :, lo:hi])
+    def sums(values: Any, columns: Any) -> Any:
+        found = past.moments(values, columns)
         return found[:, 0] if single else found
 
-    return sums(steady, 0, 3), sums(fading, 0, 4), lambda: (sums(steady, 4, 7), sums(fading, 4, 10))
+    def second() -> tuple[Any, Any]:
+        return sums(steady, past.quadratic[:, :, :3]), sums(fading, past.quadratic)
+
+    return sums(steady, past.linear[:, :, :3]), sums(fading, past.linear), second
 
 
 def _derivatives(

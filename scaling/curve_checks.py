@@ -1,0 +1,114 @@
+"""What is doubtful about a fit of whole curves, about a forecast by it, and about a score of it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling.problem import Problem
+
+Array = NDArray[np.float64]
+SIZES = 3  # sizes of model without which a term in N is not determined; 4 are better
+WIDE = 1.05  # factor beyond the fitted peak rates or steps that is worth a word
+RULED = 0.5  # share of its prior's variance that a parameter must keep for the prior to be called its master
+SETTLED = 0.2  # share of a run's steps that is left out where repeated runs are compared: the transient
+
+
+def doubts(problem: Problem, table: pd.DataFrame) -> list[str]:
+    """Problems of a fit's curves: no decay, too few sizes."""
+    said = []
+    lrs = [table.attrs["schedules"].lr[str(run)] for run in table["run"].unique()]
+    if all((np.diff(lr[int(np.argmax(lr)) :]) >= 0).all() for lr in lrs):
+        said.append(
+            "no curve has a falling learning rate, so annealing is not identified; add a run with a decay (wsd or "
+            "cosine)"
+        )
+    for name in problem.law.inputs[1:]:
+        sizes = table[name].nunique()
+        if sizes < SIZES:
+            said.append(
+                f"{name} has {sizes} level{'s' * (sizes > 1)}; its terms need {SIZES} or more, better 4: add curves at "
+                f"other {name}, or fit the law for one size"
+            )
+    return said
+
+
+def ruled_by_priors(problem: Problem, u: Array, bread: Array) -> list[str]:
+    """A note that names the parameters which their priors decide; u (k,), bread (k, k) the curvature, priors included."""
+    if not problem.priors:
+        return []
+    _, _, bend = problem.penalty(u[None])
+    with np.errstate(all="ignore"):
+        kept = np.diag(np.linalg.pinv(bread)) * bend[0]
+    names = [name for name, share in zip(problem.free, kept, strict=True) if share > RULED]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: decided by the prior more than by these curves; other schedules or peaks would tell"]
+
+
+def beyond_the_curves(lrs: Sequence[Array], schedule: Array) -> list[str]:
+    """Where a schedule leaves what the fitted ones cover."""
+    said = []
+    peaks, asked = [float(lr.max()) for lr in lrs], float(schedule.max())
+    if not min(peaks) / WIDE <= asked <= max(peaks) * WIDE:
+        said.append(
+            f"the peak learning rate {asked:.3g} lies outside the fitted {min(peaks):.3g} to {max(peaks):.3g}: laws of "
+            "curves are least sure there"
+        )
+    most = max(len(lr) for lr in lrs)
+    if len(schedule) > most * WIDE:
+        said.append(f"{len(schedule):,} steps are {len(schedule) / most:.3g} times the longest fitted curve")
+    peak = int(np.argmax(schedule))
+    if (np.diff(schedule[peak:]) > 0).any() and not any((np.diff(lr[int(np.argmax(lr)) :]) > 0).any() for lr in lrs):
+        said.append("the learning rate rises again after its peak, as in no fitted curve")
+    return said
+
+
+def shared_rows(steps: Array, loss: Array, others: Mapping[str, pd.DataFrame]) -> NDArray[np.bool_]:
+    """Rows (n,) that some other curve has too, bit by bit: parts of one run, logged twice, which test nothing."""
+    shared = np.zeros(len(steps), bool)
+    own = pd.Series(loss, index=pd.Index(steps))
+    for rows in others.values():
+        theirs = pd.Series(rows["loss"].to_numpy(), index=pd.Index(rows["step"].to_numpy()))
+        theirs = theirs[~theirs.index.duplicated()]
+        shared |= own.to_numpy() == theirs.reindex(own.index).to_numpy()
+    return shared
+
+
+def noise_floor(table: pd.DataFrame) -> tuple[float, int]:
+    """Standard deviation of ln loss between runs that repeat a schedule, and how many pairs it rests on.
+
+    Runs that repeat a schedule have the same rates up to the shorter one's last step; their first fifth, where runs
+    differ most, is left out. NaN and 0 where none repeats another.
+    """
+    lrs: Mapping[str, Array] = table.attrs["schedules"].lr
+    curves: dict[str, Any] = {
+        str(run): rows.set_index("step")["loss"] for run, rows in table.groupby("run", sort=False)
+    }
+    squares: list[float] = []
+    for a, b in combinations(curves, 2):
+        steps = min(len(lrs[a]), len(lrs[b]))
+        if steps < 2 or not np.allclose(lrs[a][:steps], lrs[b][:steps], rtol=1e-4, atol=0):
+            continue
+        common = curves[a].index.intersection(curves[b].index)
+        common = common[(common >= SETTLED * steps) & (common < steps)]
+        apart = np.log(curves[a].loc[common].to_numpy() / curves[b].loc[common].to_numpy())
+        if len(apart) and apart.any():  # equal rows are one run's
+            squares.append(float(np.mean(apart**2)) / 2)
+    return (float(np.sqrt(np.mean(squares))), len(squares)) if squares else (np.nan, 0)
+
+
+def noise_note(table: pd.DataFrame) -> list[str]:
+    """The noise floor as a note, where runs repeat a schedule."""
+    floor, pairs = noise_floor(table)
+    if not pairs:
+        return []
+    return [
+        f"{pairs} pair{'s' * (pairs > 1)} of runs repeat a schedule and differ by {floor:.2%} a run (standard "
+        "deviation): no law can come closer"
+    ]
