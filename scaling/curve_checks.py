@@ -39,7 +39,7 @@ def doubts(problem: Problem, table: pd.DataFrame) -> list[str]:
 
 
 def ruled_by_priors(problem: Problem, u: Array, bread: Array) -> list[str]:
-    """A note that names the parameters which their priors decide; u (k,), bread (k, k) the curvature, priors included."""
+    """A note on parameters that their priors decide; u (k,), bread (k, k) the curvature, priors included."""
     if not problem.priors:
         return []
     _, _, bend = problem.penalty(u[None])

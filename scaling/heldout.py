@@ -106,7 +106,7 @@ def hold_out_curve(
     shared = shared_rows(steps, held["loss"].to_numpy(float), fitted)
     notes = [*draws.notes, *band.attrs["said"]]
     if shared.any():
-        error = np.log(outcome["loss"] / outcome["observed"]).to_numpy()
+        error = np.log(outcome["loss"].to_numpy() / outcome["observed"].to_numpy())
         new = f"{np.sqrt(np.mean(error[~shared] ** 2)):.2%}" if not shared.all() else "nothing"
         notes.append(
             f"{int(shared.sum())} of {len(shared)} rows stand in a fitted curve too, bit by bit, and test nothing: RMS "
