@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from scaling.bands import half_width
+from scaling.curve_bands import curve_interval
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, checked_schedule, positive_arrays
-from scaling.curve_bands import curve_interval
 from scaling.intervals import Draws, bootstrap
 from scaling.report import schedule_from
 from scaling.trajectory import Trajectory
