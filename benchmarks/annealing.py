@@ -233,13 +233,53 @@ def cost() -> None:
         print(f"{title:48}{1e3 * statistics.median(taken):8.1f} ms")
 
 
+def figure(path: str) -> None:
+    """Luo 2025, 100M: six curves forecast from three others, with 90% bands."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    curves = luo("100M")
+    draws = scaling.bootstrap(scaling.fit("ncl", table_of([curves[n] for n in LUO_TRAIN])))
+    held = [(n, c) for n, c in curves.items() if n not in LUO_TRAIN]
+    plt.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
+    shown, axes = plt.subplots(4, 3, figsize=(7.4, 6.6), height_ratios=[1, 2.6, 1, 2.6], layout="constrained")
+    for i, (name, curve) in enumerate(held):
+        above, below = axes[2 * (i // 3), i % 3], axes[2 * (i // 3) + 1, i % 3]
+        band = scaling.forecast(draws, schedule=curve.path)
+        x = curve.steps / 1000
+        above.plot(np.arange(len(curve.lr)) / 1000, 1e4 * curve.lr, color="#555555", lw=1)
+        above.set(title=name, ylim=(0, 3.3), xlim=(0, len(curve.lr) / 1000), xticklabels=[])
+        below.fill_between(x, band["lo"], band["hi"], color="#4c72b0", alpha=0.3, lw=0, label="90% band")
+        below.plot(x, curve.loss, ".", ms=1.8, color="#222222", label="trained, not fitted")
+        below.plot(x, band["loss"], color="#c44e52", lw=1, label="forecast")
+        late = curve.steps > 5000
+        below.set(xlim=(0, len(curve.lr) / 1000), ylim=(curve.loss.min() - 0.03, curve.loss[late].max() + 0.05))
+        error = band["loss"].to_numpy() - curve.loss
+        below.text(0.97, 0.95, f"RMSE {1e3 * rmse(error):.1f}e-3\nnew part {1e3 * rmse(error[curve.new]):.1f}e-3",
+                   transform=below.transAxes, ha="right", va="top")  # fmt: skip
+        if i % 3 == 0:
+            above.set_ylabel("LR x 1e4")
+            below.set_ylabel("loss (nats/token)")
+        if i >= 3:
+            below.set_xlabel("thousand steps")
+    axes[1, 2].legend(frameon=False, loc="lower left", fontsize=7)
+    shown.savefig(path, dpi=120)
+
+
 PARTS = {"accuracy": accuracy, "few": few, "haegele": by_peaks, "bands": bands, "cost": cost}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
-    for name in parser.parse_args().only:
+    parser.add_argument("--figure", metavar="PNG", help="draw the six held-out curves of the 100M model and stop")
+    options = parser.parse_args()
+    if options.figure:
+        figure(options.figure)
+        return
+    for name in options.only:
         PARTS[name]()
 
 
