@@ -69,6 +69,7 @@ class Law:
     predicts, unit  the column that the law is fitted to and its unit; `signed` when its values may be 0 or negative
     zero      inputs that may be 0; simplex: inputs that are shares of one whole and sum to 1
     ranges    input -> what the paper's runs covered; `ranges_for` the same for published sets of another range
+    levels    input -> the values that it may have, for one that names a kind by a number
     hold      parameters that runs like the paper's do not determine beside the others: hold them with fix=
     example   coefficients to draw and test with where none are published; no result of anybody's
     symbols   input or parameter -> what it means
@@ -98,6 +99,7 @@ class Law:
     simplex: tuple[str, ...] = ()
     ranges: Ranges = field(default_factory=dict)
     ranges_for: Mapping[str, Ranges] = field(default_factory=dict)
+    levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     hold: tuple[str, ...] = ()
     example: Mapping[str, float] = field(default_factory=dict)
     symbols: Mapping[str, str] = field(default_factory=dict)
@@ -149,6 +151,7 @@ def law(
     simplex: tuple[str, ...] = (),
     ranges: Ranges | None = None,
     ranges_for: Mapping[str, Ranges] | None = None,
+    levels: Mapping[str, tuple[float, ...]] | None = None,
     hold: tuple[str, ...] = (),
     example: Mapping[str, float] | None = None,
     symbols: Mapping[str, str] | None = None,
@@ -187,7 +190,7 @@ def law(
             )
         known = {*inputs, *(p.name for p in params)}
         for where, names in (
-            ("zero", zero), ("simplex", simplex), ("ranges", ranges), ("hold", hold), ("example", example),
+            ("zero", zero), ("simplex", simplex), ("ranges", ranges), ("levels", levels), ("hold", hold), ("example", example),
             ("symbols", symbols),
         ):  # fmt: skip
             unknown = set(names or ()) - (known if where != "symbols" else known | {predicts})
@@ -218,6 +221,7 @@ def law(
             simplex=tuple(simplex),
             ranges=MappingProxyType(dict(ranges or {})),
             ranges_for=MappingProxyType(dict(ranges_for or {})),
+            levels=MappingProxyType(dict(levels or {})),
             hold=tuple(hold),
             example=MappingProxyType(dict(example or {})),
             symbols=MappingProxyType(dict(symbols or {})),

@@ -28,12 +28,19 @@ def example_inputs(one: Law, published: str = "") -> tuple:
         shares = rng.dirichlet(np.ones(len(one.simplex)), DRAWN).T if one.simplex else ()
         values |= dict(zip(one.simplex, shares, strict=True))
     else:
-        each = [_levels(one, name, ranges, np.linspace(0, 1, LEVELS[len(free)])) for name in free]
+        each = [
+            _levels(one, name, ranges, np.linspace(0, 1, max(LEVELS[len(free)], len(one.levels.get(name, ())))))
+            for name in free
+        ]
         values = {name: grid.ravel() for name, grid in zip(free, np.meshgrid(*each), strict=True)}
     return tuple(values[name] for name in one.inputs)
 
 
 def _levels(one: Law, name: str, ranges, share: np.ndarray) -> np.ndarray:
+    if name in one.levels:
+        return np.asarray(one.levels[name])[
+            np.minimum(share * len(one.levels[name]), len(one.levels[name]) - 1).astype(int)
+        ]
     lo, hi = ranges[name]
     even = lo == 0 or name in one.zero or hi / lo < 10
     return lo + (hi - lo) * share if even else lo * (hi / lo) ** share

@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from scaling.errors import ScalingError, nearest
 from scaling.law import CUSTOM, Law
+from scaling.laws.abnar2025 import abnar
+from scaling.laws.chen2025 import qat
+from scaling.laws.clark2022 import clark
+from scaling.laws.cui2025 import cui
+from scaling.laws.frantar2023 import frantar_sparse
+from scaling.laws.frantar2025 import frantar_compressed, quest
+from scaling.laws.ge2024 import bimix
+from scaling.laws.ghorbani2021 import ghorbani
+from scaling.laws.krajewski2024 import krajewski
+from scaling.laws.kumar2024 import kumar, kumar_rounded
+from scaling.laws.liu2024 import mde, regmix
+from scaling.laws.ludziejewski2025 import ludziejewski
+from scaling.laws.muennighoff2023 import muennighoff
+from scaling.laws.panferov2025 import panferov
+from scaling.laws.shukor2025 import shukor, shukor_joint
+from scaling.laws.sun2025 import floating
+from scaling.laws.wei2024 import wei
+from scaling.laws.ye2024 import ye
 from scaling.laws.alabdulmohsin2022 import m3, m4
 from scaling.laws.bhagia2024 import bhagia_accuracy, bhagia_loss, llama3_loss
 from scaling.laws.busbridge2025 import busbridge
@@ -34,6 +52,12 @@ _EVERY = (
     *(steplaw_lr, steplaw_batch, deepseek_lr, deepseek_batch, bjorck_lr, kaplan_batch, mccandlish, zhang_batch),
     *(hernandez_transfer, tao, busbridge),
     *(bhagia_loss, llama3_loss, bhagia_accuracy, gadre_error, ruan),
+    muennighoff,
+    *(panferov, quest, frantar_compressed, frantar_sparse, kumar, kumar_rounded, qat, floating),
+    ghorbani,
+    *(ye, regmix, mde, bimix, shukor, shukor_joint),
+    *(clark, ludziejewski, krajewski, abnar),
+    *(wei, cui),
     *(ncl, ncl_sizes, tissue, tissue_sizes, mpl, mpl_rises, mpl_tied, fsl, area_power, cpt),
 )
 
