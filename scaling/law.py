@@ -190,8 +190,8 @@ def law(
             )
         known = {*inputs, *(p.name for p in params)}
         for where, names in (
-            ("zero", zero), ("simplex", simplex), ("ranges", ranges), ("levels", levels), ("hold", hold), ("example", example),
-            ("symbols", symbols),
+            ("zero", zero), ("simplex", simplex), ("ranges", ranges), ("levels", levels), ("hold", hold),
+            ("example", example), ("symbols", symbols),
         ):  # fmt: skip
             unknown = set(names or ()) - (known if where != "symbols" else known | {predicts})
             if unknown:

@@ -22,7 +22,8 @@ Signed = Annotated[float, Param(lo=-3.0, hi=3.0, start=(-0.6, 0.6))]
     "nats/token",
     ranges={"N": (1e8, 2e10), "D": (1e9, 3e11), "S": (0.0, 0.98)},
     symbols={"S": "sparsity", "lam": "power of the active share, below 0: the term falls as more experts idle"},
-    notes="Ten coefficients, badly determined: the paper's fit explains 68% of the variance at the sparsity held out. The "
+    notes="Ten coefficients, badly determined: the paper's fit explains 68% of the variance at the sparsity held out. "
+    "The "
     "published ones rest on one secondary source and are not listed.",
     instead="ludziejewski, which has the number of experts in its exponents.",
 )  # fmt: skip

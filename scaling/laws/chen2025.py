@@ -14,7 +14,8 @@ from scaling.law import Exponent, Scale, law
     example={"k": 0.2, "gamma_D": 0.1, "gamma_G": 0.5, "gamma_N": 0.2},
     predicts="dloss",
     family="compressed formats",
-    units="N: parameters; D: tokens; G: weights that share a scale; dloss: nats/token that training at low precision adds",
+    units="N: parameters; D: tokens; G: weights that share a scale; dloss: nats/token that training at low precision "
+    "adds",
     ranges={"N": (7e7, 6e8), "D": (1e10, 1e11), "G": (32.0, 4096.0)},
     symbols={"G": "size of the groups that share a scale, above 1"},
     notes="Adds to chinchilla's loss. Published exponents are incomplete in what we could read and are not listed.",

@@ -47,7 +47,8 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
         "E_start": "what one expert counts for", "E_max": "what infinitely many count for",
     },
     notes="One budget of tokens, 130e9 in the paper: not for others. Published coefficients rest on one secondary "
-    "source and are not listed; the released runs (google-deepmind/scaling_laws_for_routing) determine E_start and E_max "
+    "source and are not listed; the released runs (google-deepmind/scaling_laws_for_routing) determine E_start and "
+    "E_max "
     "weakly, and the predictions well.",
     instead="ludziejewski where tokens vary too.",
 )  # fmt: skip

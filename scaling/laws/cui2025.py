@@ -28,7 +28,8 @@ Level = Annotated[float, Param(lo=0.0, linear=True, unit="reward")]
         "a": "reward that entropy buys",
         "b": "reward where exp(H) is 0",
     },
-    notes="Entropy is spent for reward: at H = 0 nothing is left to spend, and R ends at b - a. Coefficients depend on model "
+    notes="Entropy is spent for reward: at H = 0 nothing is left to spend, and R ends at b - a. Coefficients depend "
+    "on model "
     "and data and are not listed. Compare entropies of one estimator only: on-policy, mean over generated tokens.",
     instead="a law of rewards over compute, where entropy is kept up on purpose.",
 )

@@ -17,7 +17,8 @@ Tokens = Annotated[float, Param(lo=0.0, start=(1e-6, 1e2), unit="as D", of="D")]
     units="S: share of the weights that are 0; N: weights that are not 0; D: tokens, or images; loss: nats/token",
     ranges={"S": (0.0, 0.9), "N": (1e6, 5e8), "D": (1e10, 1e12)},
     symbols={"S": "sparsity", "a_S": "what sparsity saves", "c_S": "what is left of it in the limit"},
-    notes="N counts weights that are not 0: the dense model of the same shape has N / (1 - S). Published coefficients could "
+    notes="N counts weights that are not 0: the dense model of the same shape has N / (1 - S). Published coefficients "
+    "could "
     "not be verified and are not listed.",
     instead="panferov with gmse_sparse(S), which treats sparsity and quantisation alike.",
 )

@@ -53,7 +53,8 @@ def by_format(
         levels={column: tuple(numbers)},
         symbols={column: f"the format, as a number: {', '.join(f'{n:g}' for n in numbers)}; {dense:g} is uncompressed"}
         | {p: f"share of the parameters that the format {n:g} leaves" for p, n in formats.items()},
-        notes="Shares are relative to uncompressed runs, and need some. E near 0 and a small alpha say that the range of "
+        notes="Shares are relative to uncompressed runs, and need some. E near 0 and a small alpha say that the range "
+        "of "
         "sizes does not part the three terms: do not extrapolate." if published else
         "Shares are relative to uncompressed runs, and need some: A and they are not determined apart without.",
         instead="panferov, where formats of one kind share a curve; kumar for bits of weights, activations and cache.",

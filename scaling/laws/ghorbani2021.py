@@ -13,10 +13,12 @@ Amplitude = Annotated[float, Param(lo=0.0, linear=True, unit="nats/token x param
     cite="Ghorbani 2021, arXiv:2109.07740, eq. 2 (form from memory)",
     example={"L_inf": 1.0, "A": 300.0, "p_e": 0.15, "p_d": 0.2},
     family="encoder-decoder",
-    units="N_e, N_d: parameters of encoder and decoder without embeddings and softmax; loss: nats/token of one test set",
+    units="N_e, N_d: parameters of encoder and decoder without embeddings and softmax; loss: nats/token of one test "
+    "set",
     ranges={"N_e": (3e7, 2e9), "N_d": (3e7, 2e9)},
     symbols={"p_e": "exponent of the encoder", "p_d": "exponent of the decoder", "A": "alpha Nbar_e^p_e Nbar_d^p_d"},
-    notes="Experimental: equation and optimal split could not be verified in the paper's text, and coefficients are not "
+    notes="Experimental: equation and optimal split could not be verified in the paper's text, and coefficients are "
+    "not "
     "listed. The paper's alpha and reference sizes are one number here, for only their product can be determined.",
     instead="chinchilla for decoders alone.",
 )

@@ -15,7 +15,8 @@ from scaling.law import Exponent, Floor, Scale, law
     "usual size; loss: nats/token",
     ranges={"N": (1e8, 3e9), "D": (1e10, 1e11), "G": (1.0, 16.0)},
     symbols={"G": "how many times smaller, and more, the experts are", "g": "what coarse experts cost"},
-    notes="At an equal N a dense model is better than a routed one: compare at equal FLOP. The published coefficients rest "
+    notes="At an equal N a dense model is better than a routed one: compare at equal FLOP. The published coefficients "
+    "rest "
     "on one secondary source and are not listed.",
     instead="ludziejewski where the number of experts varies and their size does not.",
 )

@@ -26,7 +26,8 @@ def precision_share(bits: Any, gamma: Any, n: Any) -> Any:
         }
     },
     family="compressed formats",
-    units="N: parameters without embeddings; D: tokens; P_w, P_a, P_kv: bits of integer weights, activations and key-value "
+    units="N: parameters without embeddings; D: tokens; P_w, P_a, P_kv: bits of integer weights, activations and "
+    "key-value "
     "cache in training; loss: nats/token",
     ranges={"N": (3e7, 2.2e8), "D": (1.5e9, 2.6e10), "P_w": (3.0, 16.0), "P_a": (4.0, 16.0), "P_kv": (3.0, 16.0)},
     symbols={
@@ -34,7 +35,8 @@ def precision_share(bits: Any, gamma: Any, n: Any) -> Any:
         "g_kv": "the same of the cache", "n_w": "offset of weights", "n_a": "offset of activations",
         "n_kv": "offset of the cache",
     },
-    notes="One exponent for N and D. That the offsets n stand as 1 - exp(n - P / g) is inferred: with that sign the best "
+    notes="One exponent for N and D. That the offsets n stand as 1 - exp(n - P / g) is inferred: with that sign the "
+    "best "
     "precision comes out at the paper's 7 to 8 bits. No loss below 3.1 bits of activations and 2.3 of the cache, where "
     "the count of parameters would be negative. The authors do not expect the coefficients to hold elsewhere.",
     instead="panferov or quest for formats other than integers of so many bits.",
@@ -65,11 +67,13 @@ def best_precision(*, g_w: float, n_w: float, g_a: float, n_a: float, g_kv: floa
     hold=("b_post",),
     predicts="dloss",
     family="compressed formats",
-    units="N: parameters; D: tokens of training; P: bits that weights are rounded to afterwards; dloss: nats/token that "
+    units="N: parameters; D: tokens of training; P: bits that weights are rounded to afterwards; dloss: nats/token "
+    "that "
     "rounding adds",
     ranges={"N": (3e7, 2.2e8), "D": (1.5e9, 2.6e10), "P": (3.0, 6.0)},
     symbols={"C_T": "size of the harm", "g_post": "bits by which it falls by e", "b_post": "offset of the bits"},
-    notes="Grows with tokens: more training can make a model worse once it is rounded. b_post only scales C_T: hold it.",
+    notes="Grows with tokens: more training can make a model worse once it is rounded. b_post only scales C_T: hold "
+    "it.",
     instead="kumar for models trained at the precision that they are used at.",
 )
 def kumar_rounded(

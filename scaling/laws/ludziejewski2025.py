@@ -34,7 +34,8 @@ Most = Annotated[float, Param(lo=16.0, start=(60.0, 1000.0), unit="experts")]
         "delta": "power of E' in the term of N", "omega": "power of E' in the term of D",
         "E_start": "what one expert counts for", "E_max": "what infinitely many count for",
     },
-    notes="Exponents carry their sign. One expert counts as E_start, so a and b are not those of the dense model. E_start "
+    notes="Exponents carry their sign. One expert counts as E_start, so a and b are not those of the dense model. "
+    "E_start "
     "and E_max are all but free beside the powers of E'.",
     instead="clark at one budget of tokens, krajewski where the size of experts varies.",
 )  # fmt: skip

@@ -39,7 +39,8 @@ def capacity(gmse: Any, *, ceiling: Any, F: Any, power: Any, **_: Any) -> Any:
     hold=("ceiling",),
     zero=("gmse",),
     family="compressed formats",
-    units="N: parameters without embeddings; D: tokens; gmse: mean squared error of the format on N(0, 1), from 0 to 1; "
+    units="N: parameters without embeddings; D: tokens; gmse: mean squared error of the format on N(0, 1), from 0 to "
+    "1; "
     "loss: nats/token",
     ranges={"N": (3e7, 2e8), "D": (1.5e9, 4e10), "gmse": (0.0, 0.6)},
     symbols={

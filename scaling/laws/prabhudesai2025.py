@@ -1,7 +1,7 @@
 """Prabhudesai et al. 2025, Diffusion Beats Autoregressive in Data-Constrained Settings (arXiv:2507.15857).
 
-The law of Muennighoff 2023 (`muennighoff`), fitted to masked diffusion and to autoregressive models apart. The text gives
-how many repeats are worth anything, table 1; the other coefficients are not known to us, so there is no full set.
+The law of Muennighoff 2023 (`muennighoff`), fitted to masked diffusion and to autoregressive models apart. The text
+gives how many repeats are worth anything, table 1; the other coefficients are not known to us, so there is no full set.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def critical_compute(
 ) -> float:
     """Least compute in FLOP, within `span`, from which on `second` has the lower loss on U unique tokens.
 
-    first, second  coefficients of `muennighoff`; each splits the compute at its own best. NaN where they do not cross: one
-                   lies below at both ends. Losses of a diffusion model are a bound, and floors E differ by family, so
-                   the answer is as good as the comparison of the two losses.
+    first, second  coefficients of `muennighoff`; each splits the compute at its own best
+
+    NaN where they do not cross: one lies below at both ends. Losses of a diffusion model are a bound, and floors E differ
+    by family, so the answer is as good as the comparison of the two losses.
     """
 
     def ahead(c: float) -> float:

@@ -49,7 +49,7 @@ def mixed_sizes(domains: Sequence[str], *, joint: bool = False, name: str = "my_
     example |= {"alpha": 0.34, "beta": 0.28}
     terms = ("(sum_i A_i h_i)^gamma_A", "(sum_i B_i h_i)^gamma_B") if joint else ("A", "B")
     return law(
-        cite="Shukor 2025, arXiv:2507.09404" + (" (joint form from memory)" if joint else " (form from secondary notes)"),
+        cite=f"Shukor 2025, arXiv:2507.09404 ({'joint form from memory' if joint else 'form from secondary notes'})",
         example=example,
         zero=domains,
         simplex=domains,
@@ -58,7 +58,8 @@ def mixed_sizes(domains: Sequence[str], *, joint: bool = False, name: str = "my_
         family="mixtures",
         units=f"N: parameters; D: tokens; {', '.join(domains)}: shares of the training text, which sum to 1; loss: "
         "nats/token on one validation domain",
-        symbols={f"C_{x}": f"worth of {x}" for x in domains} | {f"gamma_{x}": f"how soon {x} is enough" for x in domains},
+        symbols={f"C_{x}": f"worth of {x}" for x in domains}
+        | {f"gamma_{x}": f"how soon {x} is enough" for x in domains},
         notes=("Experimental: how A and B depend on the mixture is from memory. " if joint else
                "The best mixture does not depend on N and D. ")
         + "E and the mixture's term are told apart by runs of varied mixtures only. No coefficients are listed.",

@@ -1,5 +1,5 @@
 """Wei et al. 2024, Large Language Model Evaluation via Matrix Entropy, later Diff-eRank (arXiv:2401.17139), and the
-matrix nuclear norm of Li et al. 2024 (arXiv:2410.10672): how spread out a model's hidden states are, and its law over size."""
+matrix nuclear norm of Li et al. 2024 (arXiv:2410.10672): how spread out hidden states are, and their law over size."""
 
 from __future__ import annotations
 
