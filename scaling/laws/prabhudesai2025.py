@@ -33,8 +33,8 @@ def critical_compute(
 
     first, second  coefficients of `muennighoff`; each splits the compute at its own best
 
-    NaN where they do not cross: one lies below at both ends. Losses of a diffusion model are a bound, and floors E differ
-    by family, so the answer is as good as the comparison of the two losses.
+    NaN where they do not cross: one lies below at both ends. Losses of a diffusion model are a bound, and floors E
+    differ by family, so the answer is as good as the comparison of the two losses.
     """
 
     def ahead(c: float) -> float:
