@@ -97,7 +97,7 @@ def test_routed_models_follow_the_law_of_clark_to_one_percent(datasets: Path):
         found = scaling.fit("clark", table, objective="log-squared")
         assert np.sqrt(np.mean(found.residuals**2)) < 0.0105, router
         assert found.params["a"] < 0 and found.params["b"] < 0 < found.params["c"]
-        assert dense_equivalent(3e8, 64.0, **found.params) > 1e9  # experts are worth a larger dense model
+        assert dense_equivalent(3e8, 64.0, **found.params) > 6e8  # experts are worth a larger dense model
         assert dense_equivalent(3e8, 1.0, **found.params) == pytest.approx(3e8, rel=1e-9)
 
 
