@@ -33,6 +33,7 @@ from pydantic.fields import FieldInfo
 
 from scaling.errors import ScalingError, nearest
 from scaling.schedule import SCHEDULES
+from sweeps.markov import parse_markov
 from sweeps.runs import Run
 from sweeps.tokens import STDLIB, Source
 
@@ -207,7 +208,8 @@ def _source(where: Path, value: Any) -> Source:
     if not isinstance(validation, float) or not 0 < validation < 1:
         raise ScalingError(f"{where}: corpus.validation must be a fraction between 0 and 1, got {validation!r}")
     source = table["source"]
-    if source != STDLIB:  # relative to the grid, so that a grid means the same from everywhere
+    if source != STDLIB and parse_markov(source) is None:
+        # relative to the grid, so that a grid means the same from everywhere
         source = str(where.absolute().parent / Path(source).expanduser())
     return Source(source, tuple(include), validation)
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.errors import ScalingError
+from sweeps.markov import parse_markov
 
 STDLIB = "stdlib"
 #: Folders left out of every corpus: installed packages, byte code.
@@ -37,7 +38,8 @@ _NEVER = {"site-packages", "dist-packages", "__pycache__"}
 class Source:
     """Which files a corpus is made of.
 
-    source      "stdlib" (the source of the running Python's standard library), a folder, one file, or a glob
+    source      "stdlib" (the source of the running Python's standard library), a folder, one file, a glob, or "markov"
+                with its settings, text of known entropy (see `sweeps.markov`)
     include     patterns of names or relative paths to take, `*` matching `/` too; empty takes every text file
     validation  about this fraction of the files is kept for validation
     """
@@ -68,6 +70,7 @@ class Tokens:
     skipped: int = 0  # files left out because they are empty or hold a zero byte, which text does not
     vocab: int = 256
     bytes_per_token: float = 1.0
+    entropy: float | None = None  # nats/token, where the source is known
 
     @cached_property
     def digest(self) -> str:
@@ -81,6 +84,26 @@ def load(source: str | os.PathLike[str] | Source = STDLIB) -> Tokens:
     spec = source if isinstance(source, Source) else Source(os.fspath(source))
     if not 0 < spec.validation < 1:
         raise ScalingError(f"the validation fraction must lie between 0 and 1, got {spec.validation}")
+    chain = parse_markov(spec.source)
+    contents, skipped = (chain.files(), 0) if chain else _read(spec)
+    manifest = _split(contents, spec.validation)
+    if all(file.split == "validation" for file in manifest):
+        raise ScalingError(
+            f"a corpus needs at least two files of different content, for training and for validation; "
+            f"{spec.source!r} has {len(manifest)} file(s). Cut it into parts, say with `split -b 100k`"
+        )
+    return Tokens(
+        train=_text(contents, manifest, "train"),
+        validation=_text(contents, manifest, "validation"),
+        manifest=manifest,
+        source=spec.source,
+        skipped=skipped,
+        entropy=chain.entropy if chain else None,
+    )
+
+
+def _read(spec: Source) -> tuple[dict[str, bytes], int]:
+    """Contents by path of the text files of a corpus, and how many files are no text."""
     root, include = _root(spec)
     contents: dict[str, bytes] = {}
     skipped = 0
@@ -96,19 +119,7 @@ def load(source: str | os.PathLike[str] | Source = STDLIB) -> Tokens:
     if not contents:
         wanted = f" matching {', '.join(include)}" if include else ""
         raise ScalingError(f"the corpus {spec.source!r} has no text files{wanted} in {root} ({skipped} not text)")
-    manifest = _split(contents, spec.validation)
-    if all(file.split == "validation" for file in manifest):
-        raise ScalingError(
-            f"a corpus needs at least two files of different content, for training and for validation; "
-            f"{spec.source!r} has {len(manifest)} file(s). Cut it into parts, say with `split -b 100k`"
-        )
-    return Tokens(
-        train=_text(contents, manifest, "train"),
-        validation=_text(contents, manifest, "validation"),
-        manifest=manifest,
-        source=spec.source,
-        skipped=skipped,
-    )
+    return contents, skipped
 
 
 def check_size(tokens: Tokens, context: int, val_sequences: int) -> None:
@@ -162,6 +173,7 @@ def manifest_record(tokens: Tokens) -> dict[str, Any]:
         "train_tokens": len(tokens.train),
         "validation_tokens": len(tokens.validation),
         "skipped_files": tokens.skipped,
+        **({} if tokens.entropy is None else {"entropy": tokens.entropy}),
         "files": [asdict(file) for file in tokens.manifest],
     }
 
