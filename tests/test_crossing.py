@@ -1,0 +1,83 @@
+"""Where one law overtakes another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling
+from scaling.crossing import crossover
+from scaling.laws import LAWS
+from scaling.laws.muennighoff2023 import muennighoff_optimum
+from scaling.laws.prabhudesai2025 import REPEATS, critical_compute
+
+PAPER = dict(LAWS["muennighoff"].published["muennighoff2023"])
+#: A family that starts behind, and for which repeats are worth as much as the paper says for diffusion.
+SLOW = PAPER | {"B": 2.2 * PAPER["B"]} | REPEATS["diffusion"]
+FAST = PAPER | REPEATS["autoregressive"]
+
+
+def power_of(loss: np.ndarray, d: np.ndarray) -> scaling.Fit:
+    return scaling.fit("power", pd.DataFrame({"D": d, "loss": loss}), x="D")
+
+
+def test_two_powers_cross_where_they_are_equal():
+    # 2 + 40 D^-0.2 and 2 + 900 D^-0.4 are equal at D = 22.5^5
+    d = np.geomspace(1e4, 1e9, 24)
+    first, second = power_of(2 + 40 * d**-0.2, d), power_of(2 + 900 * d**-0.4, d)
+    found = crossover(first, second, along="D", span=(1e4, 1e12)).iloc[0]
+    assert found["at"] == pytest.approx(22.5**5, rel=1e-3)
+    assert found["ahead"] == "second"
+    back = crossover(second, first, along="D", span=(1e4, 1e12)).iloc[0]
+    assert np.isnan(back["at"]) and back["ahead"] == "first"
+
+
+def test_the_interval_of_a_crossing_covers_it_and_narrows_with_the_noise():
+    d = np.geomspace(1e4, 1e9, 24)
+    width = []
+    for noise in (3e-3, 1e-3):
+        rng = np.random.default_rng(3)
+        draws = [
+            scaling.bootstrap(power_of(loss * np.exp(noise * rng.standard_normal(d.size)), d), 60)
+            for loss in (2 + 40 * d**-0.2, 2 + 900 * d**-0.4)
+        ]
+        found = crossover(*draws, along="D", span=(1e4, 1e12)).iloc[0]
+        assert found["lo"] < 22.5**5 < found["hi"] and found["cross"] == 1
+        width.append(np.log(found["hi"] / found["lo"]))
+    assert width[1] < 0.6 * width[0]
+
+
+def test_a_family_that_learns_more_from_repeats_overtakes_after_some_epochs():
+    # Ni 2025 (arXiv:2511.03276): the family for which repeats are worth more wins from some number of epochs on, later
+    # when there is more unique text
+    n, u = 1e9, 1e9
+    grid = [v.ravel() for v in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 5e11, 9), [3e8, 1e9, 3e9])]
+    fits = []
+    for params in (FAST, SLOW):
+        table = pd.DataFrame(dict(zip("NDU", grid, strict=True)))
+        table["loss"] = LAWS["muennighoff"](*grid, **params)
+        fits.append(scaling.fit("muennighoff", table, fix={k: params[k] for k in ("E", "A", "B", "alpha", "beta")}))
+    found = crossover(*fits, along="D", span=(1e9, 1e13), N=n, U=u).iloc[0]
+    assert found["at"] > u  # after the first epoch
+    more = crossover(*fits, along="D", span=(1e9, 1e13), N=n, U=2 * u).iloc[0]
+    assert more["at"] > found["at"]
+    before, after = ([f.predict(N=n, D=found["at"] * k, U=u) for f in fits] for k in (0.97, 1.03))
+    assert before[0] < before[1] and after[0] > after[1]
+
+
+def test_critical_compute_is_where_the_best_losses_meet_and_grows_with_unique_tokens():
+    compute = [critical_compute(u, FAST, SLOW) for u in (1e8, 1e9)]
+    for c, u in zip(compute, (1e8, 1e9), strict=True):
+        assert muennighoff_optimum(c, u, **SLOW)[2] == pytest.approx(muennighoff_optimum(c, u, **FAST)[2], rel=1e-9)
+    assert np.log10(compute[1] / compute[0]) == pytest.approx(2.0, abs=0.2)  # N and D both grow as U
+    assert np.isnan(critical_compute(1e9, SLOW, FAST))
+
+
+def test_mistakes_are_said():
+    d = np.geomspace(1e4, 1e9, 24)
+    fit = power_of(2 + 40 * d**-0.2, d)
+    with pytest.raises(scaling.ScalingError, match="the crossing names N"):
+        crossover(fit, fit, along="N", span=(1.0, 2.0))
+    with pytest.raises(scaling.ScalingError, match="two positive numbers"):
+        crossover(fit, fit, along="D", span=(2.0, 1.0))
