@@ -94,7 +94,7 @@ def page(family: str, laws: list[Law]) -> str:
         f"![each law over the range it was made for](../figures/laws-{stem(family)}.png)",
         "",
         "Each law over the range it was published for, at the first of its coefficients, the first input along the "
-        "axis and three values of the second. Dashed: coefficients made up, for want of published ones.",
+        "axis and three values of the last. Dashed: coefficients made up, for want of published ones.",
     ]
     for law in laws:
         lines += ["", f"## {law.name}", "", f"`{law.equation}`", "", f"{law.cite}.", ""]

@@ -39,7 +39,7 @@ def sheet(laws: list[Law]) -> bytes:
 
 
 def draw(ax: Axes, law: Law) -> None:
-    """The law along its first input, at three values of the second, the others in the middle of their range."""
+    """The law along its first input, at three values of the last, the others in the middle of their range."""
     style = "-" if law.published else "--"
     ax.set_title(law.name + (f" ({next(iter(law.published))})" if law.published else ""))
     ax.tick_params(length=2, pad=1.5)
@@ -52,8 +52,8 @@ def draw(ax: Axes, law: Law) -> None:
     for share, colour in zip(lines, COLOURS if others else COLOURS[:1], strict=True):
         values: dict[str, Any] = {name: _span(law, name, 0.5) for name in others}
         if others:
-            values[others[0]] = _span(law, others[0], share)
-        label = f"{others[0]} = {values[others[0]]:.3g}" if others else None
+            values[others[-1]] = _span(law, others[-1], share)
+        label = f"{others[-1]} = {values[others[-1]]:.3g}" if others else None
         values[first] = x
         rest = [name for name in law.simplex if name != first]
         for name in rest:
@@ -91,5 +91,8 @@ def _logarithmic(law: Law, name: str) -> bool:
 
 
 def _span(law: Law, name: str, share: Any) -> Any:
+    if name in law.levels:
+        levels = np.asarray(law.levels[name])
+        return levels[np.rint(np.asarray(share) * (len(levels) - 1)).astype(int)]
     lo, hi = law.range_of(next(iter(law.published), "")).get(name, (0.0, 1.0))
     return lo * (hi / lo) ** share if _logarithmic(law, name) else lo + (hi - lo) * share
