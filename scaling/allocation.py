@@ -29,9 +29,10 @@ def optimum(draws: Draws | Fit, *, C: Any, level: float = 0.9) -> pd.DataFrame:
     if isinstance(draws, Fit):
         draws = bootstrap(draws)
     fit, z = draws.fit, half_width(level)
-    if [fit.columns.get(n) for n in fit.law.inputs] != ["N", "D"]:
+    if not fit.law.weighs_sizes:
         raise ScalingError(
-            f"optimum needs a law of N and D, such as chinchilla; {fit.law.name} reads {', '.join(fit.law.inputs)}"
+            f"optimum needs a law of N and D, such as chinchilla, that predicts a loss; {fit.law.name} reads "
+            f"{', '.join(fit.law.inputs)} and predicts {fit.law.predicts}"
         )
     budgets = np.atleast_1d(np.asarray(C, dtype=float))
     if budgets.ndim != 1 or not (np.isfinite(budgets) & (budgets > 36)).all():

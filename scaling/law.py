@@ -112,6 +112,11 @@ class Law:
         return "curves" if self.inputs[0] == "schedule" else "points"
 
     @property
+    def weighs_sizes(self) -> bool:
+        """Whether it is a loss of N and D alone, so that a budget has a best size."""
+        return self.inputs == ("N", "D") and self.predicts.endswith("loss")
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(p.name for p in self.params)
 

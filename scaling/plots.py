@@ -111,10 +111,10 @@ def plot_compute(
 def plot_power(ax: Axes, draws: Draws, *, held: HeldOut | None = None, level: float = 0.9, reach: float = 10.0) -> Axes:
     """A law of one variable: the runs, the law, and its forecast band up to `reach` times beyond them."""
     fit = draws.fit
-    column = fit.columns["x"]
+    column = fit.columns[fit.law.inputs[0]]
     x = fit.table[column].to_numpy()
     top = x.max() * reach if held is None else max(x.max(), held.outcome[column].max()) * 1.5
-    span = np.geomspace(x.min(), top, 100)
+    span = np.linspace(x.min(), top, 100) if fit.law.zero else np.geomspace(x.min(), top, 100)
     at: dict[str, Any] = {column: span}
     band = forecast(draws, level=level, **at)
     ax.fill_between(span, band["lo"], band["hi"], color=BAND, alpha=0.25, lw=0, label=f"{level:.0%} forecast")
@@ -125,15 +125,20 @@ def plot_power(ax: Axes, draws: Draws, *, held: HeldOut | None = None, level: fl
     if held is not None:
         _held_points(ax, held.outcome[column], held.outcome)
     ax.axvline(x.max(), color="0.6", lw=0.8, ls=":")
-    _log_axes(ax, UNITS.get(column, column), "loss (nats/token)")
-    ax.legend(loc="upper right")
+    label = f"{fit.law.predicts} ({fit.law.unit})"
+    if fit.law.signed or fit.law.zero:
+        ax.set_xlabel(UNITS.get(column, column))
+        ax.set_ylabel(label)
+    else:
+        _log_axes(ax, UNITS.get(column, column), label)
+    ax.legend(loc="best")
     return ax
 
 
 def plot_observed(ax: Axes, fit: Fit, *, held: HeldOut | None = None) -> Axes:
     """Predicted against observed loss, held-out runs with their intervals."""
     observed = fit.table[fit.columns["loss"]].to_numpy()
-    predicted = observed * np.exp(fit.residuals)
+    predicted = observed + fit.residuals if fit.law.signed else observed * np.exp(fit.residuals)
     every = [observed, predicted]
     ax.scatter(
         observed, predicted, s=20, color=LAW, edgecolor="white", lw=0.5, zorder=3, label=f"fitted, {len(observed)} rows"
@@ -148,13 +153,14 @@ def plot_observed(ax: Axes, fit: Fit, *, held: HeldOut | None = None) -> Axes:
             out["observed"], out["loss"], marker="*", s=95, color=HELD, edgecolor="white", lw=0.5, zorder=5, label=label
         )
         every += [out[name].to_numpy() for name in ("observed", "lo", "hi")]
-    lo, hi = min(v.min() for v in every) * 0.985, max(v.max() for v in every) * 1.015
+    lo, hi = min(v.min() for v in every), max(v.max() for v in every)
+    lo, hi = (lo - 0.03 * (hi - lo), hi + 0.03 * (hi - lo)) if fit.law.signed else (lo * 0.985, hi * 1.015)
     ax.plot([lo, hi], [lo, hi], color="0.5", lw=0.8, zorder=1)
     ax.set_xlim(lo, hi)
     ax.set_ylim(lo, hi)
     ax.set_aspect("equal")
-    ax.set_xlabel("observed loss (nats/token)")
-    ax.set_ylabel("predicted loss (nats/token)")
+    ax.set_xlabel(f"observed {fit.law.predicts} ({fit.law.unit})")
+    ax.set_ylabel(f"predicted {fit.law.predicts} ({fit.law.unit})")
     ax.legend(loc="upper left")
     return ax
 
@@ -209,9 +215,14 @@ def figure_of(
             else:
                 plot_curves(top, below, fit)
             return figure
+        if len(fit.law.inputs) > 1 and not fit.law.weighs_sizes:  # no one axis to draw it along
+            figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+            plot_observed(figure.subplots(), fit, held=held)
+            figure.suptitle(fit.law.name, fontsize=9.5)
+            return figure
         figure = Figure(figsize=(10.4, 4.3), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
-        if [fit.columns[n] for n in fit.law.inputs] == ["N", "D"]:
+        if fit.law.weighs_sizes:
             plot_compute(left, draws, curves=curves, held=held, level=level)
         else:
             plot_power(left, draws, held=held, level=level)

@@ -127,7 +127,7 @@ def _target(fit: Fit, problem: Problem, what: str, at: dict[str, Any]) -> _Targe
         return _Target(_loss(problem, tuple(np.reshape(a, 1).astype(float) for a in inputs)), np.exp)
     if what not in DERIVED:
         raise ScalingError(f"no parameter or derived quantity {what!r}; {nearest(what, [*fit.law.names, *DERIVED])}")
-    if [fit.columns.get(n) for n in fit.law.inputs] != ["N", "D"]:
+    if not fit.law.weighs_sizes:
         raise ScalingError(f"{what} needs a law of N and D, such as chinchilla; {fit.law.name} is not one")
     if set(at) != {"C"} or not (np.isfinite(at["C"]) and at["C"] > 36):
         raise ScalingError(f"{what} is taken at a budget: C=1e24, in FLOP, one number")

@@ -42,7 +42,7 @@ def sensitivity(fit: Fit) -> pd.DataFrame:
     problem = problem_of(fit)
     near = off_bounds(problem, fit.free_values)[None]
     rows = [("as fitted", fit.objective_name, len(problem.loss), fit.free_values)]
-    for kind, objective in _objectives(fit.objective):
+    for kind, objective in _objectives(fit.objective, fit.law.signed):
         other = replace(problem, objective=objective)
         ends = minimise(other, np.concatenate([near, starts(other, STARTS, seed=0)]))
         rows.append((kind, objective_name(objective), len(problem.loss), _ended(problem, ends.u, ends.cost)))
@@ -75,14 +75,14 @@ def movements(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(said, columns=["kind", "number", "fitted", "least", "least_at", "greatest", "greatest_at"])
 
 
-def _objectives(own: Objective) -> Iterator[tuple[str, Objective]]:
+def _objectives(own: Objective, signed: bool) -> Iterator[tuple[str, Objective]]:
     for other in (
         Objective("log", "huber", 1e-3),
         Objective("log", "squared"),
         Objective("raw", "huber", 1e-3),
         Objective("raw", "squared"),
     ):
-        if (other.space, other.loss) != (own.space, own.loss):
+        if (other.space, other.loss) != (own.space, own.loss) and not (signed and other.space == "log"):
             yield "objective", other
     for delta in DELTAS:
         if own.loss == "huber" and delta != own.delta:
@@ -127,7 +127,7 @@ def _headlines(fit: Fit, params: Array) -> dict[str, Array]:
     with np.errstate(all="ignore"):
         loss = np.broadcast_to(np.asarray(fit.law.function(*at, **columns), dtype=float), (len(params), 1))[:, 0]
     found = {"loss_10x": np.where(np.isfinite(loss), loss, np.nan)}
-    if names == ["N", "D"]:
+    if fit.law.weighs_sizes:
         c = FARTHER * 6 * float(largest["N"]) * float(largest["D"])
         size, _ = best_size(fit, params, c)
         found |= {"N_opt": size, "tokens_per_param": c / (6 * size**2)}
