@@ -16,11 +16,13 @@ Array = NDArray[np.float64]
 SIZES = 3  # sizes of model without which a term in N is not determined; 4 are better
 WIDE = 1.05  # factor beyond the fitted peak rates or steps that is worth a word
 RULED = 0.5  # share of its prior's variance that a parameter must keep for the prior to be called its master
+OTHER = 0.015  # standard deviation of ln loss beyond which two runs of a schedule are no repeats
+MANY = 60  # runs that are compared two by two
 SETTLED = 0.2  # share of a run's steps that is left out where repeated runs are compared: the transient
 
 
 def doubts(problem: Problem, table: pd.DataFrame) -> list[str]:
-    """Problems of a fit's curves: no decay, too few sizes."""
+    """Problems of a fit's curves: no decay, too few sizes, several models under a law for one."""
     said = []
     lrs = [table.attrs["schedules"].lr[str(run)] for run in table["run"].unique()]
     if all((np.diff(lr[int(np.argmax(lr)) :]) >= 0).all() for lr in lrs):
@@ -35,6 +37,8 @@ def doubts(problem: Problem, table: pd.DataFrame) -> list[str]:
                 f"{name} has {sizes} level{'s' * (sizes > 1)}; its terms need {SIZES} or more, better 4: add curves at "
                 f"other {name}, or fit the law for one size"
             )
+    if not problem.law.inputs[1:]:
+        said += _several_models(table)
     return said
 
 
@@ -83,24 +87,10 @@ def shared_rows(steps: Array, loss: Array, others: Mapping[str, pd.DataFrame]) -
 def noise_floor(table: pd.DataFrame) -> tuple[float, int]:
     """Standard deviation of ln loss between runs that repeat a schedule, and how many pairs it rests on.
 
-    Runs that repeat a schedule have the same rates up to the shorter one's last step; their first fifth, where runs
-    differ most, is left out. NaN and 0 where none repeats another.
+    Runs that differ by more than OTHER share a schedule and are of other models or data. NaN and 0 where none repeats.
     """
-    lrs: Mapping[str, Array] = table.attrs["schedules"].lr
-    curves: dict[str, Any] = {
-        str(run): rows.set_index("step")["loss"] for run, rows in table.groupby("run", sort=False)
-    }
-    squares: list[float] = []
-    for a, b in combinations(curves, 2):
-        steps = min(len(lrs[a]), len(lrs[b]))
-        if steps < 2 or not np.allclose(lrs[a][:steps], lrs[b][:steps], rtol=1e-4, atol=0):
-            continue
-        common = curves[a].index.intersection(curves[b].index)
-        common = common[(common >= SETTLED * steps) & (common < steps)]
-        apart = np.log(curves[a].loc[common].to_numpy() / curves[b].loc[common].to_numpy())
-        if len(apart) and apart.any():  # equal rows are one run's
-            squares.append(float(np.mean(apart**2)) / 2)
-    return (float(np.sqrt(np.mean(squares))), len(squares)) if squares else (np.nan, 0)
+    squares = np.array([x for x in _apart(table) if x <= OTHER**2])
+    return (float(np.sqrt(squares.mean())), len(squares)) if len(squares) else (np.nan, 0)
 
 
 def noise_note(table: pd.DataFrame) -> list[str]:
@@ -108,7 +98,43 @@ def noise_note(table: pd.DataFrame) -> list[str]:
     floor, pairs = noise_floor(table)
     if not pairs:
         return []
+    which = (
+        "1 pair of runs repeats a schedule and differs"
+        if pairs == 1
+        else f"{pairs} pairs of runs repeat a schedule and differ"
+    )
+    return [f"{which} by {floor:.2%} a run (standard deviation): no law can come closer"]
+
+
+def _several_models(table: pd.DataFrame) -> list[str]:
+    """Whether curves of one schedule lie too far apart to be repeats, in a table that a law for one model reads."""
+    far = [x for x in _apart(table) if x > OTHER**2]
+    if not far:
+        return []
+    apart = np.sqrt(np.mean(far))
     return [
-        f"{pairs} pair{'s' * (pairs > 1)} of runs repeat a schedule and differ by {floor:.2%} a run (standard "
-        "deviation): no law can come closer"
+        f"pairs of runs that share a schedule, {len(far)} of them, differ by {apart:.1%}: curves of several models or "
+        "data sets in one fit; select one with where=, or add a column N and fit ncl_sizes"
     ]
+
+
+def _apart(table: pd.DataFrame) -> list[float]:
+    """Half the mean squared difference of ln loss of every two runs that have the same rates up to the shorter one's
+    last step; their first fifth, where runs differ most, is left out, and rows that are equal bit by bit."""
+    lrs: Mapping[str, Array] = table.attrs["schedules"].lr
+    groups = table.drop_duplicates(["run", "step"]).groupby("run", sort=False)
+    curves: dict[str, Any] = {str(run): rows.set_index("step")["loss"] for run, rows in groups}
+    if len(curves) > MANY:
+        curves = dict(list(curves.items())[:MANY])
+    found = []
+    for a, b in combinations(curves, 2):
+        steps = min(len(lrs[a]), len(lrs[b]))
+        if steps < 2 or not np.allclose(lrs[a][:steps], lrs[b][:steps], rtol=1e-4, atol=0):
+            continue
+        common = curves[a].index.intersection(curves[b].index)
+        common = common[(common >= SETTLED * steps) & (common < steps)]
+        apart = np.log(curves[a].loc[common].to_numpy() / curves[b].loc[common].to_numpy())
+        apart = apart[apart != 0]
+        if len(apart):
+            found.append(float(np.mean(apart**2)) / 2)
+    return found

@@ -254,7 +254,18 @@ def test_runs_that_repeat_a_schedule_give_the_noise_floor() -> None:
     )
     floor, pairs = noise_floor(table)
     assert pairs == 6 and floor == pytest.approx(0.002, rel=0.15)
-    assert any("pairs of runs repeat a schedule" in note for note in scaling.fit("tissue", table).notes)
+    found = scaling.fit("tissue", table)
+    assert any("pairs of runs repeat a schedule" in note for note in found.notes) and found.ok
+
+
+def test_curves_of_several_models_under_a_law_for_one_are_a_problem() -> None:
+    one = ncl_curves(("cosine", "wsd"))
+    other = one.assign(run="large " + one["run"], loss=one["loss"] * 0.93)
+    schedules = SCHEDULES | {f"large {name}": lr for name, lr in SCHEDULES.items()}
+    table = scaling.read_curves(pd.concat([one, other], ignore_index=True), schedules=schedules)
+    found = scaling.fit("tissue", table)
+    assert any("share a schedule, 2 of them, differ by 5" in p and "fit ncl_sizes" in p for p in found.problems)
+    assert noise_floor(table)[1] == 0
 
 
 def test_luos_three_curves_forecast_the_six_held_out(datasets: Path) -> None:
