@@ -103,18 +103,19 @@ def test_a_small_model_comes_down_to_the_entropy_and_not_below(tmp_path: Path):
 
     (tmp_path / "grid.toml").write_text(
         "# Does a small model come down to the entropy of its source?\n"
-        'corpus = { source = "markov:symbols=6,concentration=0.4,tokens=1e6", validation = 0.1 }\n'
+        'corpus = { source = "markov:symbols=4,concentration=0.4,tokens=4e5", validation = 0.1 }\n'
         "context = 16\nbatch = 16\nwidth = 16\nhead_dim = 8\ndepth = 1\nlr = 0.01\nwarmup = 20\n"
-        "cooldown_fraction = 0.3\nval_sequences = 2048\nevals_per_octave = 1\n"
-        '[[grid]]\nname = "wsd"\ntokens = [3.2e4, 6.4e4, 1.28e5, 2.56e5]\n'
+        "cooldown_fraction = 0.3\nval_sequences = 1024\nevals_per_octave = 1\n"
+        '[[grid]]\nname = "wsd"\ntokens = [8e3, 1.6e4, 3.2e4, 6.4e4]\n'
     )
     assert main(["run", str(tmp_path / "grid.toml"), "--out", str(tmp_path)]) == 0
     assert main(["collect", str(tmp_path), "-o", str(tmp_path)]) == 0
     grid = read_grid(tmp_path / "grid.toml")
     chain, tokens = parse_markov(grid.source.source), corpora.load(grid.source)
     assert chain is not None
-    floor = chain.cross_entropy(corpora.validation_sequences(tokens, 16, 2048))  # of this validation text
+    floor = chain.cross_entropy(corpora.validation_sequences(tokens, 16, 1024))  # of this validation text
     runs = scaling.read_table(tmp_path / "runs.csv").sort_values("D")
     excess = runs["loss"].to_numpy() - floor
-    assert (np.diff(excess) < 0).all()
-    assert 0 < excess[-1] < 0.01 * floor
+    assert (excess > 0).all()
+    assert excess[-1] < 0.2 * excess[0]
+    assert excess[-1] < 0.01 * floor
