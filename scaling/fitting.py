@@ -308,15 +308,20 @@ def usable_rows(law: Law, table: pd.DataFrame, columns: Mapping[str, str]) -> tu
     """Rows that a law of points can read, and the others with `row` and `reason` (see `scaling.table.usable`)."""
     zero = tuple(columns[name] for name in law.zero)
     kept, dropped = usable(table, columns, law.name, zero=zero, signed=(columns["loss"],) if law.signed else ())
-    if not law.simplex or not len(kept):
+    reasons: dict[Any, str] = {}
+    if law.simplex and len(kept):
+        whole = kept[[columns[name] for name in law.simplex]].sum(axis=1)
+        for row, total in whole[(whole - 1).abs() > SHARES].items():
+            reasons[row] = f"{' + '.join(columns[n] for n in law.simplex)} is {total:.4g}, not 1"
+    for name, levels in law.levels.items():
+        for row, value in kept[columns[name]][~kept[columns[name]].isin(levels)].items():
+            reasons[row] = f"{columns[name]} is {value:g}, not one of {', '.join(f'{n:g}' for n in levels)}"
+    if not reasons:
         return kept, dropped
-    whole = kept[[columns[name] for name in law.simplex]].sum(axis=1)
-    off = (whole - 1).abs() > SHARES
-    reasons = [f"{' + '.join(columns[n] for n in law.simplex)} is {total:.4g}, not 1" for total in whole[off]]
-    gone = pd.DataFrame({"row": kept.index[off], "reason": reasons})
-    attrs, kept = kept.attrs, kept[~off]
+    gone = pd.DataFrame({"row": list(reasons), "reason": list(reasons.values())})
+    attrs, kept = kept.attrs, kept.drop(index=list(reasons))
     kept.attrs = attrs
-    return kept, pd.concat([dropped, gone], ignore_index=True) if len(gone) else dropped
+    return kept, pd.concat([dropped, gone], ignore_index=True)
 
 
 def _held(law: Law, fix: Mapping[str, float], tie: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Annotated, Any
 
 import numpy as np
@@ -98,6 +97,8 @@ def gmse_sparse(share: float) -> float:
         raise ValueError(f"the share of zeros lies between 0 and 1, got {share}")
     if share in (0, 1):
         return float(share)
+    from statistics import NormalDist  # its random numbers take longer to load than all laws
+
     normal = NormalDist()
     t = normal.inv_cdf((1 + share) / 2)
     return share - 2 * t * normal.pdf(t)
