@@ -11,7 +11,7 @@ Signed = Annotated[float, Param(lo=-3.0, hi=3.0, start=(-0.6, 0.6))]
 
 
 @law(
-    cite="Abnar 2025, arXiv:2501.12370, eq. 4",
+    cite="Abnar 2025, arXiv:2501.12370",
     example={
         "e": 1.0, "a": 2000.0, "b": 4000.0, "c": 0.5, "d": 20.0, "alpha": 0.5, "beta": 0.38, "lam": -0.2, "delta": 0.15,
         "gamma": 0.17,

@@ -19,7 +19,7 @@ Most = Annotated[float, Param(lo=16.0, start=(60.0, 2000.0), unit="experts")]
 
 
 def saturating_experts(E: Any, E_start: Any, E_max: Any) -> Any:
-    """Experts that count: E_start at E = 1, E_max at infinitely many (eq. 6)."""
+    """Experts that count: E_start at E = 1, E_max at infinitely many."""
     return 1 / (1 / (E - 1 + 1 / (1 / E_start - 1 / E_max)) + 1 / E_max)
 
 
@@ -35,7 +35,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
 
 
 @law(
-    cite="Clark 2022, arXiv:2202.01169, eqs. 5 and 6",
+    cite="Clark 2022, arXiv:2202.01169",
     starts=_starts,
     example={"a": -0.085, "b": -0.13, "c": 0.011, "d": 1.14, "E_start": 2.5, "E_max": 300.0},
     family="experts",
@@ -59,11 +59,11 @@ def clark(N: Any, E: Any, *, a: Power, b: Power, c: Bend, d: Offset, E_start: Le
 
 
 def cutoff_size(*, b: Any, c: Any, **_: Any) -> Any:
-    """N at which more experts stop to help: 10^(-b / c) (section 5.1). Rounded b and c move it by factors."""
+    """N at which more experts stop to help: 10^(-b / c). Rounded b and c move it by factors."""
     return 10.0 ** (-b / c)
 
 
 def dense_equivalent(N: Any, E: Any, *, a: Any, b: Any, c: Any, E_start: Any, E_max: Any, **_: Any) -> Any:
-    """Size of the dense model of the same loss (eq. 12): L(N', 1) = L(N, E)."""
+    """Size of the dense model of the same loss: L(N', 1) = L(N, E)."""
     n, e, one = np.log10(N), np.log10(saturating_experts(E, E_start, E_max)), np.log10(E_start)
     return 10.0 ** ((a * n + b * (e - one) + c * n * e) / (a + c * one))

@@ -13,7 +13,7 @@ Level = Annotated[float, Param(lo=0.0, linear=True, unit="reward")]
 
 
 @law(
-    cite="Cui 2025, arXiv:2505.22617, eq. 1",
+    cite="Cui 2025, arXiv:2505.22617",
     example={"a": 0.2, "b": 0.7},
     predicts="R",
     unit="reward",

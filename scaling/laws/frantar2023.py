@@ -10,7 +10,7 @@ Tokens = Annotated[float, Param(lo=0.0, start=(1e-6, 1e2), unit="as D", of="D")]
 
 
 @law(
-    cite="Frantar 2023, arXiv:2309.08520, eq. 1 (form as in arXiv:2506.01863, table 1)",
+    cite="Frantar 2023, arXiv:2309.08520 (form as in arXiv:2506.01863, table 1)",
     example={"a_S": 20.0, "b_S": 0.7, "c_S": 40.0, "b_N": 0.25, "a_D": 5e8, "b_D": 0.2, "c": 0.7},
     zero=("S",),
     family="compressed formats",

@@ -91,5 +91,5 @@ frantar_compressed = by_format(
 
 
 def shares_at_memory(bits: Any, share: Any, dense_bits: float = 16.0) -> Any:
-    """Effective parameters for the memory of one uncompressed parameter: share dense_bits / bits (QuEST, section 4)."""
+    """Effective parameters for the memory of one uncompressed parameter: share dense_bits / bits (QuEST)."""
     return share * dense_bits / bits

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 @law(
-    cite="Ge 2024, arXiv:2405.14908, eq. 2",
+    cite="Ge 2024, arXiv:2405.14908",
     example={"B": 20.0, "C": 1.8, "alpha": 0.1, "beta": 0.4},
     family="mixtures",
     units="r: share of the domain in the training text; D: tokens (or steps) of all domains; loss: nats/token on the "

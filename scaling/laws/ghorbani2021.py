@@ -10,7 +10,7 @@ Amplitude = Annotated[float, Param(lo=0.0, linear=True, unit="nats/token x param
 
 
 @law(
-    cite="Ghorbani 2021, arXiv:2109.07740, eq. 2 (form from memory)",
+    cite="Ghorbani 2021, arXiv:2109.07740 (form from memory)",
     example={"L_inf": 1.0, "A": 300.0, "p_e": 0.15, "p_d": 0.2},
     family="encoder-decoder",
     units="N_e, N_d: parameters of encoder and decoder without embeddings and softmax; loss: nats/token of one test "

@@ -8,7 +8,7 @@ from scaling.law import Exponent, Floor, Scale, law
 
 
 @law(
-    cite="Krajewski 2024, arXiv:2402.07871, eq. 9",
+    cite="Krajewski 2024, arXiv:2402.07871",
     example={"c": 0.5, "g": 2.0, "a": 18.0, "b": 30.0, "alpha": 0.12, "beta": 0.15, "gamma": 0.6},
     family="experts",
     units="N: all parameters without embeddings, experts included; D: tokens; G: granularity, 1 for experts of the "

@@ -18,7 +18,7 @@ def precision_share(bits: Any, gamma: Any, n: Any) -> Any:
 
 
 @law(
-    cite="Kumar 2024, arXiv:2411.04330, eq. 3 and appendix K, table 2",
+    cite="Kumar 2024, arXiv:2411.04330, appendix K, table 2",
     published={
         "kumar2024": {
             "E": 2.7648, "A": 4299.0, "B": 18060.0, "alpha": 0.4965, "g_w": 2.6745, "n_w": 0.3037, "g_a": 2.2102,
@@ -53,7 +53,7 @@ def kumar(
 
 
 def best_precision(*, g_w: float, n_w: float, g_a: float, n_a: float, g_kv: float, n_kv: float, **_: float) -> float:
-    """Bits of all three at which compute buys most parameters that count: least P / share(P) (section 4.3)."""
+    """Bits of all three at which compute buys most parameters that count: least P / share(P)."""
     p = np.linspace(0.5, 16, 155001)
     shares = [precision_share(p, g, n) for g, n in ((g_w, n_w), (g_a, n_a), (g_kv, n_kv))]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,7 +62,7 @@ def best_precision(*, g_w: float, n_w: float, g_a: float, n_a: float, g_kv: floa
 
 
 @law(
-    cite="Kumar 2024, arXiv:2411.04330, eq. 9 and appendix K, table 2",
+    cite="Kumar 2024, arXiv:2411.04330, appendix K, table 2",
     published={"kumar2024": {"C_T": 0.0598, "gamma_D": 0.5068, "gamma_N": 0.3439, "g_post": 0.5907, "b_post": 1.1277}},
     hold=("b_post",),
     predicts="dloss",

@@ -17,7 +17,7 @@ Most = Annotated[float, Param(lo=16.0, start=(60.0, 1000.0), unit="experts")]
 
 
 @law(
-    cite="Ludziejewski 2025, arXiv:2502.05172, eq. 8 and table 3",
+    cite="Ludziejewski 2025, arXiv:2502.05172, table 3",
     published={
         "ludziejewski2025": {
             "a": 35.91, "alpha": -0.1889, "delta": -0.2285, "gamma": 0.0098, "b": 35.98, "beta": -0.1775,

@@ -14,12 +14,12 @@ Repeats = Annotated[float, Param(lo=0.0, start=(0.5, 60.0), unit="repeats")]
 
 
 def effective(x: Any, unique: Any, repeats: Any) -> Any:
-    """What x, of which `unique` are distinct, is worth: U + U R (1 - exp(-(x / U - 1) / R)) (eqs. 5 and 6)."""
+    """What x, of which `unique` are distinct, is worth: U + U R (1 - exp(-(x / U - 1) / R))."""
     return unique - unique * repeats * np.expm1(-(x / unique - 1) / repeats)
 
 
 def parameters_for(U: Any, *, A: Any, B: Any, alpha: Any, beta: Any, **_: Any) -> Any:
-    """Parameters that one pass over U unique tokens asks for: Chinchilla's optimum at D = U (section 3.1)."""
+    """Parameters that one pass over U unique tokens asks for: Chinchilla's optimum at D = U."""
     g = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
     return (U * g) ** (beta / alpha) * g
 
@@ -30,7 +30,7 @@ def smaller(a: Any, b: Any) -> Any:
 
 
 @law(
-    cite="Muennighoff 2023, arXiv:2305.16264, eqs. 5 to 7, appendix A",
+    cite="Muennighoff 2023, arXiv:2305.16264, appendix A",
     published={
         # the authors' code (huggingface/datablations): a, b, e are ln A, ln B, ln E; alpha = beta
         "muennighoff2023": {

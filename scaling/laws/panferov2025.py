@@ -23,7 +23,7 @@ E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def capacity(gmse: Any, *, ceiling: Any, F: Any, power: Any, **_: Any) -> Any:
-    """Share rho of the parameters that a format of this GMSE leaves: ceiling tanh(F log_1/4 GMSE)^power (section 3).
+    """Share rho of the parameters that a format of this GMSE leaves: ceiling tanh(F log_1/4 GMSE)^power.
 
     Of formats one after another (weights and activations, sparsity and quantisation) it is the product.
     """
@@ -31,7 +31,7 @@ def capacity(gmse: Any, *, ceiling: Any, F: Any, power: Any, **_: Any) -> Any:
 
 
 @law(
-    cite="Panferov 2025, arXiv:2506.01863, section 3",
+    cite="Panferov 2025, arXiv:2506.01863",
     example={
         "E": 1.5, "A": 30.0, "B": 400.0, "alpha": 0.2, "beta": 0.3, "ceiling": 0.95, "F": 0.6, "power": 0.8
     },

@@ -17,7 +17,7 @@ REPEATS: Mapping[str, Mapping[str, float]] = {
     "diffusion": {"R_D": 493.89, "R_N": 1265.65},
     "autoregressive": {"R_D": 31.19, "R_N": 55.16},
 }
-#: C_crit grows as this power of the unique tokens (abstract and section 4); its factor is not known to us.
+#: C_crit grows as this power of the unique tokens (primary text); its factor is not known to us.
 CRITICAL_POWER = 2.174
 
 

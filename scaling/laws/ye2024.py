@@ -42,7 +42,7 @@ def mixing(
 
     params = {"c": Floor, "k": Scale} | {f"t_{d}": Response for d in domains}
     return law(
-        cite="Ye 2024, arXiv:2403.16952, eq. 7",
+        cite="Ye 2024, arXiv:2403.16952",
         published=published,
         example={} if published else {"c": 2.0, "k": 1.0} | {f"t_{d}": -0.5 - 0.3 * i for i, d in enumerate(domains)},
         starts=starts,
