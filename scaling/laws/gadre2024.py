@@ -35,7 +35,7 @@ def overtraining_loss(C: Any, M: Any, *, E: Any, a: Any, b: Any, eta: Any) -> An
 )
 def gadre(N: Any, D: Any, *, E: Floor, a: Scale, b: Scale, eta: Eta) -> Any:
     """L(C, M) = E + (a M^eta + b M^-eta) C^-eta, C = 6 N D, M = D / N"""
-    return overtraining_loss(6 * N * D, D / N, E=E, a=a, b=b, eta=eta)
+    return overtraining_loss(6.0 * N * D, D / N, E=E, a=a, b=b, eta=eta)
 
 
 def best_ratio(*, a: Any, b: Any, eta: Any, **_: Any) -> Any:
