@@ -1,4 +1,4 @@
-"""The command `scaling`: laws, fit, compare, forecast, optimum, holdout, plot, theory. Results on stdout."""
+"""The command `scaling`: laws, fit, compare, forecast, optimum, schedule, holdout, plot, theory. Results on stdout."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from scaling.commands import (
 from scaling.errors import ScalingError
 from scaling.lawfile import own_laws
 from scaling.options import floats as _floats, names as _names, numbers as _pairs
+from scaling.schedule_commands import add_schedule_command
 
 EXAMPLES = """examples:
   scaling laws chinchilla
@@ -34,6 +35,7 @@ EXAMPLES = """examples:
   scaling fit tissue curves.csv --loss val_loss --warmup 2160
   scaling forecast fit.json --at N=7e10,D=1.4e12
   scaling optimum fit.json --flops 1e24
+  scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'
   scaling sensitivity fit.json
   scaling plot fit.json -o fit.png
@@ -154,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _uncertain(best)
     best.add_argument("--flops", type=_floats, required=True, metavar="C[,C..]", help="budgets in FLOP")
+
+    add_schedule_command(command, _uncertain)
 
     held = command(
         "holdout",

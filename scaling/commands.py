@@ -126,7 +126,7 @@ def run_compare(args: argparse.Namespace) -> None:
     print(compared.to_json() if args.json else compared.report())
 
 
-def _draws(args: argparse.Namespace) -> Any:
+def draws_of(args: argparse.Namespace) -> Any:
     from scaling.intervals import bootstrap
     from scaling.persistence import from_json, read_fit
 
@@ -199,7 +199,7 @@ def run_forecast(args: argparse.Namespace) -> None:
     from scaling.forecasting import forecast, range_warnings, rehearsal_line
     from scaling.report import forecast_text
 
-    draws = _draws(args)
+    draws = draws_of(args)
     if draws.fit.law.kind == "curves":
         frame = _forecast_curves(args, draws)
         warnings = [*draws.notes, *frame.attrs.get("said", ())]
@@ -220,7 +220,7 @@ def run_optimum(args: argparse.Namespace) -> None:
     from scaling.forecasting import rehearsal_line
     from scaling.report import forecast_text
 
-    draws = _draws(args)
+    draws = draws_of(args)
     frame = optimum(draws, C=args.flops, level=args.level)
     _print_frame(args, frame, forecast_text(frame))
     _said([*draws.fit.problems, *draws.notes, rehearsal_line(draws)], args)
@@ -247,7 +247,7 @@ def run_sensitivity(args: argparse.Namespace) -> None:
 def run_plot(args: argparse.Namespace) -> None:
     from scaling.plots import figure_of, save
 
-    save(figure_of(_draws(args), level=args.level), args.output)
+    save(figure_of(draws_of(args), level=args.level), args.output)
     print(f"wrote {args.output}", file=sys.stderr)
 
 

@@ -67,8 +67,7 @@ class Trajectory:
                 for x in np.ravel(lam)
             ]
             return np.stack(sums) if np.ndim(lam) else sums[0]
-        past = self.past("drops by step")
-        return -past.sum(np.expm1(past.lag * np.log(lam))) / (1 - lam)
+        return annealed(self.past("drops by step"), lam)
 
     def annealing_slopes(self, lam: Any) -> tuple[NDArray, NDArray, NDArray]:
         """S2 and its first and second derivative by `lam`, each as by `annealing`."""
@@ -97,6 +96,11 @@ class Trajectory:
     def width(self) -> int:
         """Numbers that one evaluation of a law may hold: the rows, or the terms of the sums asked for so far."""
         return max([len(self), *(len(p.count) for p in self._pasts.values())])
+
+
+def annealed(past: Any, lam: Any) -> Any:
+    """S2 from the drops by step that lie behind rows (a `Past`, or one of its like)."""
+    return -past.sum(np.expm1(past.lag * np.log(lam))) / (1 - lam)
 
 
 def _summed_at(lr: NDArray[np.float64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], Between | None]:
