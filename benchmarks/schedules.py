@@ -3,10 +3,10 @@
     SCALING_DATASETS=FOLDER python benchmarks/schedules.py [--optimum]
 
 Ranking: 124M models on SlimPajama (Hägele 2024, arXiv:2405.18392; logs of Schaipp 2025, arXiv:2501.18965). At each peak
-learning rate a law is fitted to three runs of at most 25k steps (constant, cosine to 0, one WSD) and ranks the real
+learning rate a law is fitted to three runs of at most 25k steps (the constant one and two others) and ranks the real
 schedules of 25k, 35k and 50k steps: cooldowns over 10 to 90%, cosines. Spearman's correlation with their final losses;
-regret, what the chosen run lost against the best real one; error of the last logged losses. Which WSD was fitted
-matters, so four are tried. "ncl, three peaks" is one fit to the nine curves of three peak rates.
+regret, what the chosen run lost against the best real one; error of the last logged losses. Which were fitted
+matters, so several trios are tried. "ncl, three peaks" is one fit to the nine curves of three peak rates.
 
 Optimum: the laws fitted to three curves of each model of Luo 2025 (arXiv:2503.12811) choose a schedule of 24k steps;
 how far the standard ones lie above it, and how long the search takes.
@@ -29,7 +29,7 @@ import scaling
 from scaling.choosing import optimal_schedule
 from scaling.errors import ScalingError
 from scaling.fitting import Fit
-from scaling.scheduling import final_losses
+from scaling.scheduling import ends_of
 
 LAWS = ("tissue", "mpl", "mpl_tied", "ncl")
 PEAKS, HORIZONS = (5e-4, 1e-3, 2e-3), (25_000, 35_000, 50_000)
@@ -78,6 +78,9 @@ TRIOS = {
     "cosine to 0, linear 20%": (("cos-zero-124m", ""), ("ann124-0.2", "linear")),
     "cosine to 0, 1-sqrt 20%": (("cos-zero-124m", ""), ("ann124-0.2", "sqrt")),
     "cosine to 0, linear 40%": (("cos-zero-124m", ""), ("ann124-0.4", "linear")),
+    "cosine to 0, linear 60%": (("cos-zero-124m", ""), ("ann124-0.6", "linear")),
+    "cosine to 10%, linear 20%": (("cos-10-124m", ""), ("ann124-0.2", "linear")),
+    "cosine to 0, cosine to 10%": (("cos-zero-124m", ""), ("cos-10-124m", "")),
 }
 
 
@@ -105,7 +108,7 @@ def trained(
 
 def predicted(found: Fit, lrs: list[np.ndarray]) -> np.ndarray:
     """Losses at the ends of schedules."""
-    return final_losses(found.law, found.params, lrs, {})
+    return ends_of(found.law, found.params, lrs, {})
 
 
 def rank(folder: Path) -> pd.DataFrame:

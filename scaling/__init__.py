@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from scaling import laws
 from scaling.allocation import optimum
+from scaling.choosing import OptimalSchedule, compare_schedules, cooldown_table, optimal_schedule
 from scaling.comparison import Comparison, compare
 from scaling.curves import read_curves
+from scaling.ending import final_loss
 from scaling.errors import FitError, ScalingError, TableError
 from scaling.fitting import Fit, fit
 from scaling.forecasting import forecast
@@ -18,6 +20,7 @@ from scaling.persistence import from_json, read_fit, to_json
 from scaling.profiles import Profile, profile
 from scaling.rehearsal import rehearse
 from scaling.sensitivity import sensitivity
+from scaling.sizing import OptimalSize, optimal_size
 from scaling.stacking import Stack, stack
 from scaling.table import read_table
 
@@ -32,6 +35,8 @@ __all__ = [
     "Floor",
     "Law",
     "Objective",
+    "OptimalSchedule",
+    "OptimalSize",
     "Param",
     "Profile",
     "Scale",
@@ -41,6 +46,9 @@ __all__ = [
     "TableError",
     "bootstrap",
     "compare",
+    "compare_schedules",
+    "cooldown_table",
+    "final_loss",
     "fit",
     "forecast",
     "from_json",
@@ -48,6 +56,8 @@ __all__ = [
     "hold_out_curve",
     "law",
     "laws",
+    "optimal_schedule",
+    "optimal_size",
     "optimum",
     "profile",
     "read_curves",

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from scaling.bands import half_width, spread
 from scaling.errors import ScalingError
+from scaling.finals import beyond_curves, final_losses
 from scaling.fitting import Fit
-from scaling.forecasting import forecast, values_at
+from scaling.forecasting import values_at
 from scaling.intervals import Draws, bootstrap
 from scaling.schedule import COOLDOWNS, wsd
 from scaling.scheduling import (
@@ -28,8 +29,8 @@ from scaling.scheduling import (
     Best,
     Choice,
     best_schedule,
+    ends_of,
     exploits,
-    final_losses,
     grid,
     refusal,
 )
@@ -98,21 +99,12 @@ def compare_schedules(
     if not schedules:
         raise ScalingError("give at least one schedule")
     lrs = [np.asarray(lr, dtype=float) for lr in schedules.values()]
-    rows = []
-    for name, lr in zip(schedules, lrs, strict=True):
-        end = curve_of(draws, lr, sizes, level).iloc[-1]
-        rows.append((name, len(lr), end["loss"], end["lo"], end["hi"]))
-    frame = pd.DataFrame(rows, columns=["schedule", "steps", "loss", "lo", "hi"]).set_index("schedule")
+    runs = pd.DataFrame({"schedule": lrs, **sizes}, index=pd.Index(schedules, name="schedule"))
+    frame = final_losses(draws, runs, level=level)[["steps", "loss", "lo", "hi"]]
     apart = differences(draws, lrs[1:], lrs[0], sizes, level)
     own = pd.DataFrame(0.0, index=[0], columns=apart.columns)
     apart = pd.concat([own, apart], ignore_index=True).set_axis(frame.index)
     return frame.join(apart.add_prefix("difference_").rename(columns={"difference_difference": "difference"}))
-
-
-def curve_of(draws: Draws, lr: Array, sizes: Mapping[str, float], level: float) -> pd.DataFrame:
-    """`forecast` of one whole curve."""
-    inputs: dict[str, Any] = dict(sizes)
-    return forecast(draws, schedule=lr, level=level, **inputs)
 
 
 def differences(
@@ -123,8 +115,8 @@ def differences(
     if not lrs:
         return pd.DataFrame(columns=["difference", "lo", "hi"], dtype=float)
     every = [base, *lrs]
-    loss = final_losses(fit.law, fit.params, every, sizes)
-    drawn = _drawn(draws, every, sizes)
+    loss = ends_of(fit.law, fit.params, every, sizes)
+    drawn = drawn_ends(draws, every, sizes)
     apart = loss[1:] - loss[0]
     sd = deviation(draws, drawn[:, 1:] - drawn[:, :1])
     z = half_width(level)
@@ -166,7 +158,7 @@ def cooldown_table(
             for final in finals:
                 lrs.append(wsd(steps, peak, warmup, length, shape, final))
                 rows.append((length, 1 - fraction, shape, final))
-    loss = final_losses(draws.fit.law, draws.fit.params, lrs, sizes)
+    loss = ends_of(draws.fit.law, draws.fit.params, lrs, sizes)
     order = np.argsort(loss, kind="stable")
     frame = pd.DataFrame(rows, columns=["cooldown", "begins", "shape", "final"]).iloc[order].reset_index(drop=True)
     frame["loss"] = loss[order]
@@ -223,10 +215,10 @@ def optimal_schedule(
             f"searches from {len(best.ends)} starts ended up to {max(best.ends) - min(best.ends):.2g} apart; the best "
             "is shown"
         )
-    end = curve_of(draws, lr, sizes, level).iloc[-1]
+    end = compare_schedules(draws, {"this": lr}, level=level, **sizes).iloc[0]
     standard = {name: make(steps, top, warmup) for name, make in STANDARD.items()}
     against = differences(draws, list(standard.values()), lr, sizes, level).set_axis(list(standard))
-    against.insert(0, "loss", final_losses(fit.law, fit.params, list(standard.values()), sizes))
+    against.insert(0, "loss", ends_of(fit.law, fit.params, list(standard.values()), sizes))
     against.index.name = "schedule"
     return OptimalSchedule(
         draws, lr, float(end["loss"]), float(end["lo"]), float(end["hi"]), level, top, warmup, in_words(lr, warmup),
@@ -279,17 +271,9 @@ def _leaves(lr: Array) -> int:
 
 
 def beyond(fit: Fit, lrs: Sequence[Array], sizes: Mapping[str, float]) -> list[str]:
-    """In words, where schedules leave what the fitted curves cover: peak rates, lengths, sizes."""
+    """In words, where schedules leave what the fitted curves cover: peak rates, lengths, sizes, any decay at all."""
+    said = beyond_curves(fit, pd.DataFrame(dict(sizes), index=range(len(lrs))), list(lrs))
     trained = [fit.table.attrs["schedules"].lr[str(run)] for run in fit.table["run"].unique()]
-    said = []
-    for what, own, asked in (
-        ("peak learning rate", [lr.max() for lr in trained], [lr.max() for lr in lrs]),
-        ("number of steps", [len(lr) for lr in trained], [len(lr) for lr in lrs]),
-        *((name, list(fit.table[fit.columns[name]]), [value]) for name, value in sizes.items()),
-    ):
-        lo, hi = min(own), max(own)
-        for value in sorted({v for v in asked if v > 1.01 * hi or (v < 0.99 * lo and what != "number of steps")}):
-            said.append(f"the {what} {value:.4g} lies outside that of the fitted curves, {lo:.4g} to {hi:.4g}")
     if not any((np.diff(lr) < 0).any() for lr in trained):
         said.append("no fitted curve has a falling learning rate: what a decay gains is not measured, only assumed")
     return said
@@ -304,7 +288,7 @@ def curve_draws(source: Draws | Fit) -> Draws:
     return source if isinstance(source, Draws) else bootstrap(source)
 
 
-def _drawn(draws: Draws, lrs: Sequence[Array], sizes: Mapping[str, float]) -> Array:
+def drawn_ends(draws: Draws, lrs: Sequence[Array], sizes: Mapping[str, Any]) -> Array:
     """Final losses under every draw, (B, m)."""
     ends = Trajectory(tuple(lrs), tuple(np.array([len(lr) - 1]) for lr in lrs))
     inputs: list[Any] = [

@@ -168,8 +168,9 @@ def _optimize_size(args: argparse.Namespace) -> None:
         draws, args.flops, args.tokens_per_step, args.peak[0], args.warmup, N=args.sizes, knots=min(args.knots, 40),
         level=args.level, force=args.force,
     )  # fmt: skip
-    record = {"N": found.N, "flops": found.flops, "sizes": found.sizes.to_dict("records")}
-    _print(args, found.report(), record | {"schedule": record_of(found.schedule), "warnings": list(found.warnings)})
+    record: dict[str, Any] = {"N": found.N, "lo": found.lo, "hi": found.hi, "flops": found.flops}
+    record |= {"sizes": found.sizes.to_dict("records"), "schedule": record_of(found.schedule)}
+    _print(args, found.report(), record | {"warnings": list(found.warnings)})
     _written(args, found.schedule, {"N": found.N})
     _tell(said)
 

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from scaling.choosing import compare_schedules, curve_of
+from scaling.choosing import compare_schedules
 from scaling.errors import ScalingError
+from scaling.forecasting import forecast
 from scaling.intervals import Draws
 from scaling.plots import STYLE
 
@@ -31,15 +32,16 @@ def schedule_figure(
     """
     if not 0 < len(schedules) <= len(COLOURS):
         raise ScalingError(f"a figure shows from 1 to {len(COLOURS)} schedules, got {len(schedules)}")
+    given: dict[str, Any] = dict(sizes or {})
     lrs = {name: np.asarray(lr, dtype=float) for name, lr in schedules.items()}
-    ends = compare_schedules(draws, lrs, level=level, **(sizes or {}))
+    ends = compare_schedules(draws, lrs, level=level, **given)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.6), layout="constrained")
         axes = figure.subplot_mosaic([["lr", "key"], ["loss", "end"]], height_ratios=[1, 2], width_ratios=[2.4, 1])
         axes["loss"].sharex(axes["lr"])
         shown = []
         for colour, (name, lr) in zip(COLOURS, lrs.items(), strict=False):
-            band = curve_of(draws, lr, sizes or {}, level)
+            band = forecast(draws, schedule=lr, level=level, **given)
             curve = band.iloc[np.unique(np.linspace(0, len(lr) - 1, POINTS).astype(int))]
             axes["lr"].plot(curve["step"], lr[curve["step"]], color=colour, label=_short(name))
             axes["loss"].plot(curve["step"], curve["loss"], color=colour, zorder=3)

@@ -204,7 +204,7 @@ def best_schedule(
     return Best(points, choice.values(found.x), float(found.fun) / LOSS, tuple(ends))
 
 
-def final_losses(law: Law, params: Mapping[str, Any], lrs: Sequence[Array], sizes: Mapping[str, Any]) -> Array:
+def ends_of(law: Law, params: Mapping[str, Any], lrs: Sequence[Array], sizes: Mapping[str, Any]) -> Array:
     """Losses at the ends of schedules (m,), or (B, m) under parameters of shape (B, 1)."""
     ends = Trajectory(tuple(lrs), tuple(np.array([len(lr) - 1]) for lr in lrs))
     inputs = [np.broadcast_to(np.asarray(sizes[name], dtype=float), (len(lrs),)) for name in law.inputs[1:]]
@@ -223,7 +223,7 @@ def exploits(
     for name, lr in lrs.items():
         counts = sorted({max(1, round(share * len(lr))) for share in (0.01, 0.05, 0.2)})
         padded = [lr, *(np.append(lr, np.zeros(n)) for n in counts)]
-        losses = final_losses(law, params, padded, sizes)
+        losses = ends_of(law, params, padded, sizes)
         least = int(np.nanargmin(losses))
         if losses[0] - losses[least] > worst:
             worst, where = float(losses[0] - losses[least]), f"{counts[least - 1]} such steps after {name}"

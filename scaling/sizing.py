@@ -8,11 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scaling.choosing import OptimalSchedule, curve_draws, differences, optimal_schedule
+from scaling.bands import half_width
+from scaling.choosing import (
+    OptimalSchedule,
+    curve_draws,
+    deviation,
+    differences,
+    drawn_ends,
+    optimal_schedule,
+)
 from scaling.errors import ScalingError
 from scaling.fitting import Fit
 from scaling.intervals import Draws
-from scaling.scheduling import KNOTS, Choice, best_schedule, final_losses, grid, refusal
+from scaling.scheduling import KNOTS, Choice, best_schedule, ends_of, grid, refusal
 
 MOST = 3_000_000  # steps of one schedule
 
@@ -21,12 +29,15 @@ MOST = 3_000_000  # steps of one schedule
 class OptimalSize:
     """The size of least predicted loss at a budget, each size with its own best schedule.
 
+    N         the best size tried; lo, hi: interval of the least of the curve through the sizes, over the refits
     sizes     one row a size: N, steps, D, loss, and difference, lo, hi from the best (interval of the difference)
     schedule  the best schedule at the best size
     """
 
     flops: float
     N: float
+    lo: float
+    hi: float
     sizes: pd.DataFrame
     schedule: OptimalSchedule
     warnings: tuple[str, ...]
@@ -36,7 +47,8 @@ class OptimalSize:
         table = self.sizes.to_string(index=False, formatters=dict.fromkeys(("N", "D"), "{:.4g}".format))
         return "\n".join(
             [f"at {self.flops:.4g} FLOP (6 N D), each size with its own best schedule:", table, "",
-             f"best: N = {self.N:.4g}", self.schedule.report(), *(f"warning: {w}" for w in self.warnings)]
+             f"best: N = {self.N:.4g} ({self.schedule.level:.0%}: {self.lo:.4g} to {self.hi:.4g})",
+             self.schedule.report(), *(f"warning: {w}" for w in self.warnings)]
         )  # fmt: skip
 
 
@@ -101,10 +113,11 @@ def optimal_size(
     best_n = min(tried, key=lambda n: found[n][3])
     steps, rise, _, _ = found[best_n]
     schedule = optimal_schedule(draws, steps, peak, rise, knots=max(knots, KNOTS), level=level, force=force, N=best_n)
+    found[best_n] = (steps, rise, schedule.lr, schedule.loss)
     rows = []
     for n in tried:
         apart = _apart(draws, n, found[n][2], best_n, schedule.lr, level)
-        loss = float(final_losses(law, fit.params, [found[n][2]], {"N": n})[0])
+        loss = float(ends_of(law, fit.params, [found[n][2]], {"N": n})[0])
         rows.append((n, found[n][0], found[n][0] * tokens_per_step, loss, *apart))
     frame = pd.DataFrame(rows, columns=["N", "steps", "D", "loss", "difference", "lo", "hi"])
     warned = []
@@ -112,7 +125,23 @@ def optimal_size(
         warned.append(f"the best size is the {'least' if best_n == tried[0] else 'largest'} tried; give other sizes")
     if own.nunique() < 3:
         warned.append(f"{own.nunique()} fitted sizes: what size is worth is hardly determined; fit 4 or more")
-    return OptimalSize(flops, best_n, frame, schedule, tuple(warned))
+    lo, hi = _between(draws, tried, [found[n][2] for n in tried], level)
+    return OptimalSize(flops, best_n, lo, hi, frame, schedule, tuple(warned))
+
+
+def _between(draws: Draws, tried: list[float], lrs: list[np.ndarray], level: float) -> tuple[float, float]:
+    """Interval of the best size, from where a parabola in ln N through each refit's best three is least."""
+    x, sizes = np.log(tried), {"N": np.array(tried)}
+    best: list[float] = []
+    for row in [ends_of(draws.fit.law, draws.fit.params, lrs, sizes), *drawn_ends(draws, lrs, sizes)]:
+        at = int(np.clip(np.argmin(row), 1, max(len(x) - 2, 1)))
+        if len(x) < 3:
+            best.append(x[int(np.argmin(row))])
+            continue
+        a, b, _ = np.polyfit(x[at - 1 : at + 2] - x[at], row[at - 1 : at + 2], 2)
+        best.append(x[at] + np.clip(-b / (2 * a) if a > 0 else 0.0, x[at - 1] - x[at], x[at + 1] - x[at]))
+    half = half_width(level) * float(deviation(draws, np.array(best[1:])[:, None])[0])
+    return float(np.exp(best[0] - half)), float(np.exp(best[0] + half))
 
 
 def _apart(draws: Draws, n: float, lr: np.ndarray, best: float, best_lr: np.ndarray, level: float) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from scaling.errors import ScalingError
 from scaling.law import Exponent, Floor, Scale, law
 from scaling.laws import LAWS
 from scaling.schedule import constant, cosine, wsd
-from scaling.scheduling import STANDARD, Choice, best_schedule, final_losses, grid, refusal
+from scaling.scheduling import STANDARD, Choice, best_schedule, ends_of, grid, refusal
 from scaling.sizing import optimal_size
 from scaling.trajectory import whole
 
@@ -86,18 +86,18 @@ def test_refits_say_how_far_the_optimum_moves(best: Any, draws: scaling.Draws) -
 
 
 def test_a_freed_peak_is_the_better_for_it_and_a_freed_rise_no_worse(best: Any, draws: scaling.Draws) -> None:
-    free = optimal_schedule(draws, STEPS, (PEAK / 3, PEAK * 3), WARMUP)
+    free = optimal_schedule(draws, STEPS, (PEAK / 3, PEAK * 3), WARMUP, knots=30)
     assert free.loss < best.loss and free.peak != pytest.approx(PEAK, rel=0.01)
     assert any("peak learning rate" in w for w in free.warnings)
-    rising = optimal_schedule(draws, STEPS, PEAK, WARMUP, monotone=False)
+    rising = optimal_schedule(draws, STEPS, PEAK, WARMUP, monotone=False, knots=30)
     assert rising.loss < best.loss + 5e-5
 
 
 def test_leaving_the_trained_range_is_warned_of(best: Any, draws: scaling.Draws) -> None:
     assert best.warnings == ()
     longer = optimal_schedule(draws, 2 * STEPS, 2 * PEAK, WARMUP, knots=30)
-    assert any("number of steps 4800 lies outside" in w for w in longer.warnings)
-    assert any("peak learning rate 0.002 lies outside" in w for w in longer.warnings)
+    assert any("steps up to 2.02 times outside" in w for w in longer.warnings)
+    assert any("peak learning rate up to 2 times outside" in w for w in longer.warnings)
 
 
 # --- laws that must not choose ---
@@ -105,9 +105,7 @@ def test_leaving_the_trained_range_is_warned_of(best: Any, draws: scaling.Draws)
 
 def test_tissue_falls_when_steps_at_rate_0_are_appended_and_ncl_does_not() -> None:
     lr = SEEN["wsd"]
-    ends = {
-        name: final_losses(LAWS[name], TRUE[name], [lr, np.append(lr, np.zeros(300))], {}) for name in ("tissue", "ncl")
-    }
+    ends = {name: ends_of(LAWS[name], TRUE[name], [lr, np.append(lr, np.zeros(300))], {}) for name in ("tissue", "ncl")}
     assert ends["tissue"][1] < ends["tissue"][0] - 0.005
     assert ends["ncl"][1] == pytest.approx(ends["ncl"][0], abs=1e-8)
 
@@ -206,6 +204,7 @@ def test_size_steps_and_schedule_are_chosen_together(family: scaling.Draws) -> N
     np.testing.assert_allclose(6 * found.sizes["N"] * found.sizes["D"], flops, rtol=2e-3)
     assert found.sizes["loss"].min() == found.sizes.set_index("N")["loss"][found.N]
     assert found.sizes.set_index("N")["difference"][found.N] == pytest.approx(0, abs=1e-4)
+    assert found.lo < found.hi and 0.5 < found.N / np.sqrt(found.lo * found.hi) < 2
     own = found.sizes[found.sizes["N"] != found.N].iloc[0]
     steps = int(own["steps"])
     other = best_schedule(
