@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling.bands import half_width, spread
+from scaling.bands import half_width
+from scaling.curve_bands import deviation
 from scaling.errors import ScalingError
 from scaling.finals import beyond_curves, final_losses
 from scaling.fitting import Fit
@@ -118,16 +119,9 @@ def differences(
     loss = ends_of(fit.law, fit.params, every, sizes)
     drawn = drawn_ends(draws, every, sizes)
     apart = loss[1:] - loss[0]
-    sd = deviation(draws, drawn[:, 1:] - drawn[:, :1])
+    sd = deviation(apart, drawn[:, 1:] - drawn[:, :1], draws.method)
     z = half_width(level)
     return pd.DataFrame({"difference": apart, "lo": apart - z * sd, "hi": apart + z * sd})
-
-
-def deviation(draws: Draws, values: Array) -> Array:
-    """Standard deviation of what takes `values` (B, m) under the draws: the jackknife's, else their robust spread."""
-    if draws.method == "jackknife":
-        return np.asarray(np.sqrt((len(values) - 1) * values.var(0)))
-    return spread(values)
 
 
 def cooldown_table(

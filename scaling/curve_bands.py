@@ -51,19 +51,20 @@ def curve_interval(draws: Any, arguments: tuple[Any, ...], z: float) -> dict[str
 
 
 def band_sd(fit: Fit, loss: Array, refits: Array, method: str) -> Array:
-    """Standard deviation (n,) of ln loss about `loss` (n,), from the refits' losses (B, n).
+    """Standard deviation (n,) of ln loss about `loss` (n,), from the refits' losses (B, n)."""
+    return np.sqrt((deviation(loss, refits, method) / loss) ** 2 + fit.residual_sd**2 + RUN_TO_RUN**2)
+
+
+def deviation(value: Array, refits: Array, method: str) -> Array:
+    """Standard deviation (n,) of what the fit puts at `value` (n,) and the refits at `refits` (B, n).
 
     The jackknife sums squares about the fit of all curves, not about the refits' mean: with three curves that mean is
     itself far off.
     """
-    apart = (refits - loss) ** 2
-    if method == "jackknife":
-        total = (len(refits) - 1) / len(refits) * apart.sum(0)
-    elif method == "prior":
-        total = apart.mean(0)
-    else:
-        total = spread(refits) ** 2
-    return np.sqrt(total / loss**2 + fit.residual_sd**2 + RUN_TO_RUN**2)
+    if method in ("jackknife", "prior"):
+        total = ((refits - value) ** 2).mean(0)
+        return np.asarray(np.sqrt(total * (len(refits) - 1 if method == "jackknife" else 1)))
+    return spread(refits)
 
 
 def one_by_one(fit: Fit, params: Array, arguments: tuple[Any, ...], method: str = "jackknife") -> Array:

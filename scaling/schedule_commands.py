@@ -165,7 +165,7 @@ def _optimize_size(args: argparse.Namespace) -> None:
         raise ScalingError("--flops needs --tokens-per-step and one --peak, and takes no --wsd, --rising or --at")
     draws, said = _draws_and_said(args)
     found = optimal_size(
-        draws, args.flops, args.tokens_per_step, args.peak[0], args.warmup, N=args.sizes, knots=min(args.knots, 40),
+        draws, args.flops, args.tokens_per_step, args.peak[0], args.warmup, N=args.sizes, knots=args.knots,
         level=args.level, force=args.force,
     )  # fmt: skip
     record: dict[str, Any] = {"N": found.N, "lo": found.lo, "hi": found.hi, "flops": found.flops}

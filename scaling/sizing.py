@@ -12,15 +12,15 @@ from scaling.bands import half_width
 from scaling.choosing import (
     OptimalSchedule,
     curve_draws,
-    deviation,
     differences,
     drawn_ends,
     optimal_schedule,
 )
+from scaling.curve_bands import deviation
 from scaling.errors import ScalingError
 from scaling.fitting import Fit
 from scaling.intervals import Draws
-from scaling.scheduling import KNOTS, Choice, best_schedule, ends_of, grid, refusal
+from scaling.scheduling import Choice, best_schedule, ends_of, grid, refusal
 
 MOST = 3_000_000  # steps of one schedule
 
@@ -60,7 +60,7 @@ def optimal_size(
     warmup: int | float = 0.02,
     *,
     N: Sequence[float] | None = None,
-    knots: int = 40,
+    knots: int = 60,
     level: float = 0.9,
     force: bool = False,
 ) -> OptimalSize:
@@ -112,7 +112,7 @@ def optimal_size(
     tried = sorted(found)
     best_n = min(tried, key=lambda n: found[n][3])
     steps, rise, _, _ = found[best_n]
-    schedule = optimal_schedule(draws, steps, peak, rise, knots=max(knots, KNOTS), level=level, force=force, N=best_n)
+    schedule = optimal_schedule(draws, steps, peak, rise, knots=knots, level=level, force=force, N=best_n)
     found[best_n] = (steps, rise, schedule.lr, schedule.loss)
     rows = []
     for n in tried:
@@ -140,7 +140,7 @@ def _between(draws: Draws, tried: list[float], lrs: list[np.ndarray], level: flo
             continue
         a, b, _ = np.polyfit(x[at - 1 : at + 2] - x[at], row[at - 1 : at + 2], 2)
         best.append(x[at] + np.clip(-b / (2 * a) if a > 0 else 0.0, x[at - 1] - x[at], x[at + 1] - x[at]))
-    half = half_width(level) * float(deviation(draws, np.array(best[1:])[:, None])[0])
+    half = half_width(level) * float(deviation(np.array(best[:1]), np.array(best[1:])[:, None], draws.method)[0])
     return float(np.exp(best[0] - half)), float(np.exp(best[0] + half))
 
 
