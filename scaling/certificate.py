@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ LOOSE = 0.1  # standard error of ln of the floor above which its range is traced
 CHANCE = 1e-4  # of residuals as smooth as these by luck, below which the law's form is blamed
 EXPLAINED = 0.5  # least share of the residuals' ranks that a smooth surface must explain to be worth saying
 FLOORS = ("E", "L0", "L_inf")
+ENOUGH = 20_000  # rows that tell whether residuals have a shape
 LEVEL = 0.9  # of the range that is named for a floor
 
 
@@ -60,7 +62,9 @@ def _coverage(problem: Problem, table: pd.DataFrame, columns: dict[str, str]) ->
         name: _logs(problem, name, table[column].to_numpy(float)) for name, column in columns.items() if name != "loss"
     }
     for name, values in logs.items():
-        levels = len(np.unique(np.round(values, 2)))
+        levels = len(np.unique(np.round(values[:1000], 2)))
+        if levels < 3:
+            levels = len(np.unique(np.round(values, 2)))
         if levels < 3:
             said.append(
                 f"{columns[name]} has {levels} level{'s' * (levels > 1)}; an exponent needs 3 or more: add runs at "
@@ -217,23 +221,28 @@ def _shape(found: Solution, columns: dict[str, str]) -> list[str]:
     problem = found.problem
     if problem.law.kind == "curves" or _largest_residual(found) < ROUNDING:
         return []
-    n, k = len(problem.loss), len(problem.free)
-    named = zip(problem.law.inputs, problem.inputs, strict=True)
+    residuals, inputs = problem.residuals(found.u[None])[0], problem.inputs
+    if len(residuals) > ENOUGH:
+        rows = np.random.default_rng(0).choice(len(residuals), ENOUGH, replace=False)
+        residuals, inputs = residuals[rows], tuple(np.asarray(x)[rows] for x in inputs)
+    n, k = len(residuals), len(problem.free)
+    named = zip(problem.law.inputs, inputs, strict=True)
     logs = [(x - x.mean()) / (x.std() or 1.0) for x in (_logs(problem, name, x) for name, x in named)]
     terms = [np.ones(n), *logs, *(x * y for i, x in enumerate(logs) for y in logs[i:])]
     terms += [x**3 for x in logs]
     surface = np.stack(terms, 1)
-    from scipy.special import fdtrc, ndtri  # costs a fifth of a second to import: only who fits pays
-
-    order = np.argsort(np.argsort(problem.residuals(found.u[None])[0])) + 1
-    scores = ndtri(order / (n + 1))
+    normal = np.array([NormalDist().inv_cdf(i / (n + 1)) for i in range(1, n + 1)])
+    scores = normal[np.argsort(np.argsort(residuals))]
     fitted, _, rank, _ = np.linalg.lstsq(surface, scores, rcond=1e-8)
     free = n - int(rank) - k
     if free < 8 or rank < 2:
         return []
     explained = 1 - float(((scores - surface @ fitted) ** 2).sum() / (scores**2).sum())
-    chance = float(fdtrc(rank - 1, free, explained / (rank - 1) / max((1 - explained) / free, 1e-300)))
-    if chance > CHANCE or explained < EXPLAINED:
+    if explained < EXPLAINED:
+        return []
+    from scipy.special import fdtrc  # costs a third of a second to import: only who needs it pays
+
+    if fdtrc(rank - 1, free, explained / (rank - 1) / max((1 - explained) / free, 1e-300)) > CHANCE:
         return []
     names = " and ".join(("" if n in problem.law.zero else "ln ") + columns[n] for n in problem.law.inputs)
     return [

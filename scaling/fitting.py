@@ -210,10 +210,9 @@ def fit(
                 apart = units.of_residuals(problem.apart(predicted), kept.index)
                 problems = [*units.suspicions(kept, columns), *([apart] if apart else []), *problems]
             notes += units.notes(kept)
-    if len(kept) and law.kind == "points" and "run" in kept and kept["run"].duplicated().any():
-        notes.append(
-            f"{int(kept['run'].duplicated(keep=False).sum())} rows share a run with others; they are resampled together"
-        )
+    if len(kept) and law.kind == "points" and "run" in kept:
+        shared = int(kept["run"].duplicated(keep=False).sum())
+        notes += [f"{shared} rows share a run with others; they are resampled together"] if shared else []
     params = {k: float(v[0, 0]) for k, v in problem.parameters(theta[None]).items()}
     return Fit(
         law=law,

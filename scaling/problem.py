@@ -7,7 +7,7 @@ logarithm, those bounded on both sides by their logit, so no search step can lea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -59,6 +59,19 @@ class Problem:
         """Numbers that one candidate's losses may take to compute: what batches are measured by."""
         sizes = [x.width() for x in self.inputs if isinstance(x, Trajectory)]
         return max([len(self.loss), *sizes])
+
+    def blocks(self, rows: int) -> tuple[Problem, ...]:
+        """The problem as several of at most so many rows, whose costs add up to its own; without the priors."""
+        return tuple(
+            replace(
+                self,
+                inputs=tuple(np.asarray(x)[at : at + rows] for x in self.inputs),
+                loss=self.loss[at : at + rows],
+                weights=self.weights[at : at + rows],
+                priors={},
+            )
+            for at in range(0, len(self.loss), rows)
+        )
 
     @cached_property
     def _bounds(self) -> tuple[Array, Array]:

@@ -143,12 +143,16 @@ def _quadratic(
     """Objective (B,), gradient (B, k) and Hessian (B, k, k), or that of the majorising quadratic, at each row of u."""
     count, k = u.shape
     cost, gradient, hessian = np.empty(count), np.empty((count, k)), np.empty((count, k, k))
-    size = _batch(problem, k)
-    for at in range(0, count, size):
-        part = slice(at, at + size)
-        own = problem.weights if weights is None else weights[part]
-        away = 0.0 if shift is None else shift[part]
-        cost[part], gradient[part], hessian[part] = _summed(problem, u[part], own, away, exact)
+    if problem.law.kind == "points" and len(problem.loss) > MANY and weights is None and shift is None:
+        sums = [_summed(block, u, block.weights, 0.0, exact) for block in problem.blocks(BATCH // k)]
+        cost, gradient, hessian = (np.sum(parts, 0) for parts in zip(*sums, strict=True))
+    else:
+        size = _batch(problem, k)
+        for at in range(0, count, size):
+            part = slice(at, at + size)
+            own = problem.weights if weights is None else weights[part]
+            away = 0.0 if shift is None else shift[part]
+            cost[part], gradient[part], hessian[part] = _summed(problem, u[part], own, away, exact)
     if problem.priors:
         value, by_prior, bend = problem.penalty(u)
         cost, gradient = cost + value, gradient + by_prior

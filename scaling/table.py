@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scaling.errors import TableError, nearest
 from scaling.where import select
@@ -81,27 +82,40 @@ def usable(
     missing = [c for c in columns.values() if c not in table]
     if missing:
         raise TableError(_missing_columns(table, columns, missing, law))
-    damaged = table.attrs.get("damaged", {})
-    numbers = pd.DataFrame({c: pd.to_numeric(table[c], errors="coerce") for c in dict.fromkeys(columns.values())})
+    attrs, made = table.attrs, list(table.attrs.get("made", ()))
+    table = table.copy(deep=False)
+    table.attrs = {}  # which pandas would copy at every step
+    damaged = attrs.get("damaged", {})
+    numbers = {c: pd.to_numeric(table[c], errors="coerce").to_numpy(float) for c in dict.fromkeys(columns.values())}
     reasons: dict[Any, str] = {}
-    for column in numbers:
-        values = numbers[column].to_numpy(float)
+    good = np.ones(len(table), bool)
+    for column, values in numbers.items():
         bounded = column not in signed if positive is None else column in positive
         enough = (values >= 0 if column in zero else values > 0) if bounded else np.ones(len(values), bool)
-        for at in np.flatnonzero(~(np.isfinite(values) & enough)).tolist():
+        wrong = ~(np.isfinite(values) & enough)
+        for at in np.flatnonzero(wrong).tolist():
             row = table.index[at]
             raw = damaged.get((row, column), table[column].iloc[at])
             reasons.setdefault(row, f"{column} is {_said(raw, column in zero)}{_status(table, at)}")
-    kept = table.loc[[i for i in table.index if i not in reasons]] if reasons else table
-    repeats = kept.drop(columns=list(table.attrs.get("made", ()))).duplicated(keep="first")
-    if "run" in kept and repeats.any():
-        reasons |= dict.fromkeys(kept.index[repeats], "repeats an earlier row exactly")
-        kept = kept[~repeats]
-    kept = _keeping_attrs(table, kept)
-    for column in numbers:
-        kept[column] = numbers[column][kept.index]
+        good &= ~wrong
+    if "run" in table:
+        repeats = _repeats(table[good], numbers[columns["loss"]][good], made)
+        reasons |= dict.fromkeys(table.index[good][repeats], "repeats an earlier row exactly")
+        good[np.flatnonzero(good)[repeats]] = False
+    kept = table[good]
+    for column, values in numbers.items():
+        kept[column] = values[good]
+    kept.attrs = dict(attrs)
     dropped = pd.DataFrame({"row": list(reasons), "reason": list(reasons.values())})
     return kept, dropped
+
+
+def _repeats(table: pd.DataFrame, loss: NDArray[np.float64], made: list[str]) -> NDArray[np.int64]:
+    """Places of the rows that repeat an earlier one in all columns but those that were made."""
+    maybe = np.flatnonzero(pd.Series(loss).duplicated(keep=False))  # most tables have few equal losses to look at
+    if not len(maybe):
+        return maybe
+    return maybe[table.iloc[maybe].drop(columns=made).duplicated(keep="first").to_numpy()]
 
 
 def _said(raw: Any, zero: bool) -> str:

@@ -32,6 +32,9 @@ def notes(table: pd.DataFrame) -> list[str]:
     named = [name for name in ("N", "D", "C", "step", "loss") if name in table]
     if len(named) < 2 or "step" in named:
         return []
+    same = table["loss"].duplicated(keep=False) if "loss" in table else np.ones(len(table), bool)
+    if not same.any():  # the cheap question first
+        return []
     same = table.duplicated(subset=named, keep=False)
     if not same.any():
         return []
