@@ -157,7 +157,8 @@ def _forecast_table(args: argparse.Namespace) -> None:
     if not args.at or args.schedule:
         raise ScalingError("say where: --at N=..,D=.. (a forecast from a table is one of N and D)")
     args.table = args.fit
-    stacked = stack(_read(args, None), resamples=args.resamples or RESAMPLES, seed=args.seed)
+    resamples = RESAMPLES if args.resamples is None else args.resamples
+    stacked = stack(_read(args, None), resamples=resamples, seed=args.seed)
     names = sorted({name for at in args.at for name in at})
     if any(set(at) != set(names) for at in args.at):
         raise ScalingError("every --at must name N and D")

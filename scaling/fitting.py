@@ -367,6 +367,13 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
         gone = pd.DataFrame({"row": kept.index[idle], "reason": reason})
         kept, dropped = kept[~idle], pd.concat([dropped, gone], ignore_index=True)
         kept.attrs = attrs
+    rates = [row for row, column in attrs.get("damaged", {}) if column == "lr" and row in kept.index]
+    if rates:
+        shown = ", ".join(map(str, rates[:5])) + (", ..." if len(rates) > 5 else "")
+        notes.append(
+            f"{len(rates)} learning rates were no numbers (row {shown}): their losses are kept, and the rates there are "
+            "those of the run's other rows"
+        )
     notes += assumptions(kept)
     return kept, dropped
 

@@ -253,3 +253,13 @@ def test_every_command_explains_itself_with_an_example(capsys) -> None:
 def test_reading_from_a_stream_needs_no_file() -> None:
     stream = io.StringIO(runs().to_csv(index=False))
     assert len(scaling.read_table(stream)) == 48
+
+
+def test_no_resamples_are_refused_and_a_name_given_twice_is(folder: Path, capsys) -> None:
+    table = str(folder / "runs.csv")
+    code, _, err = run(capsys, "forecast", table, "--at", "N=1e10,D=1e12", "--resamples", "0")
+    assert code == 1
+    assert "at least 2 resamples, got 0" in err
+    with pytest.raises(SystemExit):
+        main(["forecast", table, "--at", "N=1e9,N=1e10,D=1e12"])
+    assert "N is given twice" in capsys.readouterr().err

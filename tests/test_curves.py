@@ -280,3 +280,11 @@ def test_luos_three_curves_forecast_the_six_held_out(datasets: Path) -> None:
     print("held-out RMSE", np.mean(errors))
     assert len(errors) == 6
     assert np.mean(errors) < 6.27e-3
+
+
+def test_learning_rates_that_are_no_numbers_are_noted_by_row() -> None:
+    table = curves().astype({"lr": object})
+    table.loc[[7, 11], "lr"] = "n/a?"
+    found = scaling.fit("tissue", scaling.read_curves(table))
+    assert any("2 learning rates were no numbers (row 7, 11)" in note for note in found.notes)
+    assert {7, 11} <= set(found.table.index)

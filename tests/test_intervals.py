@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import scaling
 from scaling import intervals
+from scaling.fitting import problem_of
 from scaling.intervals import clusters
+from scaling.solution import solve
 from tests.test_fit import runs
 
 
@@ -103,3 +107,18 @@ def test_an_interrupt_before_anything_is_done_is_passed_on(monkeypatch: pytest.M
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(scaling.ScalingError, match="cases, wild or parametric"):
         scaling.bootstrap(scaling.fit("chinchilla", runs()), 20, method="rows")
+
+
+def test_resamples_of_a_rugged_objective_end_where_cold_fits_do() -> None:
+    rng = np.random.default_rng([77, 0])  # 36 runs, 5% of noise: no row in Huber's zone, optima side by side
+    n, d = 10 ** rng.uniform(7, 9.5, 36), 10 ** rng.uniform(8.5, 11, 36)
+    floor, a, b = rng.uniform(1, 2.2), rng.uniform(0.3, 1.5) * 1e8**0.3, rng.uniform(0.3, 1.5) * 1e10**0.3
+    loss = (floor + a * n**-0.3 + b * d**-0.3) * np.exp(0.05 * rng.normal(size=36))
+    fit = scaling.fit("chinchilla", pd.DataFrame({"N": n, "D": d, "loss": loss}))
+    weights = rng.multinomial(36, np.full(36, 1 / 36), 50).astype(float)
+    refits = intervals._refits(fit, weights, None)
+    for own, found in zip(weights[:20], refits, strict=False):
+        problem = replace(problem_of(fit), weights=own)
+        predicted = problem.law(*problem.inputs, **dict(zip(fit.law.names, found, strict=True)))
+        cost = problem.cost(problem.residuals_of(predicted[None]))[0]
+        assert cost <= solve(problem, 16, 1).value * (1 + 1e-6)
