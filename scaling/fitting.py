@@ -371,8 +371,8 @@ def _usable_curves(table: pd.DataFrame, law: Law, notes: list[str]) -> tuple[pd.
     if rates:
         shown = ", ".join(map(str, rates[:5])) + (", ..." if len(rates) > 5 else "")
         notes.append(
-            f"{len(rates)} learning rates were no numbers (row {shown}): their losses are kept, and the rates there are "
-            "those of the run's other rows"
+            f"{len(rates)} learning rates were no numbers (row {shown}): their losses are kept, and the rates there "
+            "are those of the run's other rows"
         )
     notes += assumptions(kept)
     return kept, dropped

@@ -231,8 +231,8 @@ def _best_of(fit: Fit, attempts: list[tuple[Problem, Array]], weights: Array | N
 
 
 def _exchanged(problem: Problem, ends: Ends, weights: Array | None, shift: Array | None) -> Ends:
-    """Each resample again, from the end of another that suits it best: with Huber's edges there are optima side by side,
-    and the one that a descent comes to first need not be the lower."""
+    """Each resample again, from the end of another that suits it best: with Huber's edges there are optima side by
+    side, and the one that a descent comes to first need not be the lower."""
     places = np.random.default_rng(0).permutation(len(ends.cost))[:OTHERS]
     r = problem.residuals(ends.u[places])
     if shift is None:
