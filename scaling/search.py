@@ -23,7 +23,7 @@ BATCH = 60_000  # numbers in one batch of derivatives: what stays in a processor
 CURVE_BATCH = 400_000  # the same for sums over the past of curves
 MANY = 4000  # rows: of more, a part is searched, and all are used from its optima on
 FEW = 40  # rows a curve: the same for curves, where sums over the past hold more than WHOLE numbers
-WHOLE = 100_000
+WHOLE = 20_000
 STRAIGHT = 3  # starts that descend on the objective itself from the first step on
 AGREE = 1e-6  # two ends are the same optimum when their objectives differ by less, relatively
 
@@ -226,6 +226,15 @@ def _minimise_all(problem: Problem, u: Array) -> Ends:
         )
         ends, group = _together(reached)
         u, damping, member = ends.u, ends.damping, group[member]
+    ends, group = _arrived(problem, ends)
+    member = group[member]
+    member[own] = np.where(ends.cost[member[count:]] < ends.cost[member[own]], member[count:], member[own])
+    return ends.of(member[:count])
+
+
+def _arrived(problem: Problem, ends: Ends) -> tuple[Ends, NDArray[np.int64]]:
+    """Distinct ends, those near the best arrived at their optimum, and the number of its end for each of `ends`."""
+    member = np.arange(len(ends.cost))
     # with few rows in Huber's zone Newton steps turn at edge after edge; who lags by ever less is left where it is
     for margin, iterations in ((0.1, 50), (0.1, 50), (0.03, 200), (0.01, 700), (0.003, 2000)):
         ahead = np.flatnonzero((ends.cost <= (1 + margin) * ends.cost.min()) & ~ends.converged)
@@ -238,8 +247,7 @@ def _minimise_all(problem: Problem, u: Array) -> Ends:
         ends.damping[ahead] = last.damping
         ends, group = _together(ends)
         member = group[member]
-    member[own] = np.where(ends.cost[member[count:]] < ends.cost[member[own]], member[count:], member[own])
-    return ends.of(member[:count])
+    return ends, member
 
 
 def _many(problem: Problem) -> bool:
@@ -273,10 +281,10 @@ def _minimise_many(problem: Problem, u: Array) -> Ends:
         leaders.cost[i] = problem.cost(problem.residuals(leaders.u[i : i + 1]), u=leaders.u[i : i + 1])[0]
     order = np.argsort(leaders.cost, kind="stable")[:6]
     ahead = order[leaders.cost[order] <= 1.2 * leaders.cost[order[0]]]
+    last = descend(problem, leaders.u[ahead], exact=True, iterations=60, tolerance=1e-13)
     if problem.law.kind == "curves":
-        last = _minimise_all(problem, leaders.u[ahead])
-    else:
-        last = descend(problem, leaders.u[ahead], exact=True, iterations=60, tolerance=1e-13)
+        found, group = _arrived(problem, last)
+        last = found.of(group)
     leaders.u[ahead], leaders.cost[ahead], leaders.converged[ahead] = last.u, last.cost, last.converged
     return leaders.of(member)
 
