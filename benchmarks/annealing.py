@@ -1,6 +1,6 @@
 """How well laws of whole curves predict schedules that they were not fitted to, what bands cover, what a fit costs.
 
-    SCALING_DATASETS=FOLDER OMP_NUM_THREADS=1 python benchmarks/annealing.py [--only accuracy few haegele bands cost]
+    SCALING_DATASETS=FOLDER OMP_NUM_THREADS=1 python benchmarks/annealing.py [--only PART ..]
 
 Root mean squared errors of the loss, times 1000, are averaged over held-out curves, then over models or peak rates.
 `new` counts only rows after a curve parts from all curves of the set. `published` is Luo 2025's own fit: its
@@ -182,6 +182,30 @@ def bands() -> None:
         print(f"{'mean over sets':34}{law:10}{mean(values):10.2f}")
 
 
+def alone() -> None:
+    print("\nCoverage of nominal 90% bands of ncl's priors, one or two curves fitted, new rows; half-width x 1e-3")
+    sets = [(f"Luo {m}, {n}", [luo(m)[n]], [c for k, c in luo(m).items() if k != n])
+            for m in MODELS for n in ("cosine_24000", "wsd_20000_24000")]  # fmt: skip
+    for peak in PEAKS:
+        curves = haegele(peak)
+        for names in (("cos0_25000",), ("wsd20_linear_25000",), ("cos0_25000", "constant")):
+            train = [_short(curves) if n == "constant" else curves[n] for n in names]
+            sets.append((f"Haegele, peak {peak:g}, {', '.join(names)}", train, _others(curves, names)))
+    every = []
+    for title, train, held in sets:
+        draws = scaling.bootstrap(scaling.fit("ncl", table_of(train)))
+        inside, width = [], []
+        for c in held:
+            if c.new.any():
+                band = scaling.forecast(draws, schedule=c.path)
+                lo, hi = band["lo"].to_numpy()[c.new], band["hi"].to_numpy()[c.new]
+                inside.append(float(((lo <= c.loss[c.new]) & (c.loss[c.new] <= hi)).mean()))
+                width.append(0.5 * float((hi - lo).mean()))
+        every.append(mean(inside))
+        print(f"{title:48}{mean(inside):6.2f}{1e3 * mean(width):7.1f}", flush=True)
+    print(f"{'mean':48}{mean(every):6.2f}")
+
+
 def _hessian(fit: Fit, curve: Curve) -> Array:
     """Standard deviation of the loss by the curvature at the fit and its residuals, as a delta method has it."""
     from scaling.fitting import problem_of
@@ -268,7 +292,7 @@ def figure(path: str) -> None:
     shown.savefig(path, dpi=120)
 
 
-PARTS = {"accuracy": accuracy, "few": few, "haegele": by_peaks, "bands": bands, "cost": cost}
+PARTS = {"accuracy": accuracy, "few": few, "haegele": by_peaks, "bands": bands, "alone": alone, "cost": cost}
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def prior_draws(fit: Fit, kick: Array, seed: int) -> Array:
         }
         drawn = replace(problem, priors=priors)
         shift = (residual * (1 - row))[None]
-        near = descend(drawn, start, shift=shift, exact=False, iterations=12, tolerance=1e-4)
+        near = descend(drawn, start, shift=shift, exact=False, iterations=60, tolerance=1e-7)
         found.append(_row(drawn, near.u))
     return np.concatenate(found)
 

@@ -107,7 +107,7 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
             resamples = min(resamples, DRAWN)
             notes.append(
                 f"{many}none can be left out, so the band is that of the law's priors and of the noise within the "
-                "curves; fit 3 or more curves for one that has seen other schedules"
+                "curves, and on public curves covered less than it claims; fit 3 or more curves"
             )
         else:
             notes.append(
