@@ -191,7 +191,7 @@ def test_an_interrupted_bootstrap_returns_what_is_done(monkeypatch, draws: scali
     from scaling import intervals
 
     calls = []
-    honest = intervals.minimise_near
+    honest = intervals._best_of
 
     def interrupted(*args):
         calls.append(1)
@@ -200,7 +200,7 @@ def test_an_interrupted_bootstrap_returns_what_is_done(monkeypatch, draws: scali
         return honest(*args)
 
     monkeypatch.setattr(intervals, "BATCH", 48 * 5 * 10)
-    monkeypatch.setattr(intervals, "minimise_near", interrupted)
+    monkeypatch.setattr(intervals, "_best_of", interrupted)  # once a batch
     part = scaling.bootstrap(draws.fit, 400, seed=1)
     assert len(part.params) == 20
     assert "interrupted: 20 of 400" in part.notes[0]
