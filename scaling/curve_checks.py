@@ -39,6 +39,7 @@ def doubts(problem: Problem, table: pd.DataFrame) -> list[str]:
             )
     if not problem.law.inputs[1:]:
         said += _several_models(table)
+    said += _copies(table)
     return said
 
 
@@ -67,6 +68,9 @@ def beyond_the_curves(lrs: Sequence[Array], schedule: Array) -> list[str]:
     most = max(len(lr) for lr in lrs)
     if len(schedule) > most * WIDE:
         said.append(f"{len(schedule):,} steps are {len(schedule) / most:.3g} times the longest fitted curve")
+    least = min(len(lr) for lr in lrs)
+    if len(schedule) * WIDE < least:
+        said.append(f"{len(schedule):,} steps are fewer than the {least:,} of the shortest fitted curve")
     peak = int(np.argmax(schedule))
     if (np.diff(schedule[peak:]) > 0).any() and not any((np.diff(lr[int(np.argmax(lr)) :]) > 0).any() for lr in lrs):
         said.append("the learning rate rises again after its peak, as in no fitted curve")
@@ -106,10 +110,26 @@ def noise_note(table: pd.DataFrame) -> list[str]:
     return [f"{which} by {floor:.2%} a run (standard deviation): no law can come closer"]
 
 
+def _copies(table: pd.DataFrame) -> list[str]:
+    """Runs that are other runs' rows, bit by bit: left out alone, each leaves its copy, and bands shrink."""
+    seen: dict[bytes, str] = {}
+    pairs = []
+    for run, rows in table.groupby("run", sort=False):
+        own = rows[["step", "loss"]].to_numpy(float).tobytes()
+        if own in seen:
+            pairs.append(f"{run} is {seen[own]}")
+        seen.setdefault(own, str(run))
+    if not pairs:
+        return []
+    named = "; ".join(pairs[:2]) + ("; ..." if len(pairs) > 2 else "")
+    return [f"{len(pairs)} runs repeat another's rows bit by bit ({named}), which narrows bands; leave them out"]
+
+
 def _several_models(table: pd.DataFrame) -> list[str]:
     """Whether curves of one schedule lie too far apart to be repeats, in a table that a law for one model reads."""
-    far = [x for x in _apart(table) if x > OTHER**2]
-    if not far:
+    every = _apart(table)
+    far = [x for x in every if x > OTHER**2]
+    if 2 * len(far) <= len(every):  # most are repeats, and one that strays is noise
         return []
     apart = np.sqrt(np.mean(far))
     return [

@@ -99,7 +99,10 @@ class Fit:
             how = "fixed" if p.name in self.fixed else f"= {self.tied[p.name]}" if p.name in self.tied else "fitted"
             how = "at bound" if p.name in self.at_bound else how
             value = self.params[p.name]
-            slope = value if np.isinf(p.hi) else (value - p.lo) * (p.hi - value) / (p.hi - p.lo)
+            if np.isinf(p.lo):
+                slope = 1.0
+            else:
+                slope = value - p.lo if np.isinf(p.hi) else (value - p.lo) * (p.hi - value) / (p.hi - p.lo)
             rows.append((p.name, value, self.log_se.get(p.name, np.nan) * slope, p.unit, how))
         return pd.DataFrame(rows, columns=["parameter", "value", "se", "unit", "how"]).set_index("parameter")
 

@@ -98,6 +98,13 @@ def schedule_from(spec: str) -> NDArray[np.float64]:
             raise ScalingError(
                 f"the schedule {spec} needs a column lr, one row a step; it has {', '.join(table.columns)}"
             )
+        if ("run" in table and table["run"].nunique() > 1) or (
+            "step" in table and (table["step"].diff()[1:] != 1).any()
+        ):
+            raise ScalingError(
+                f"the schedule {spec} has {len(table)} rows that are not one an update of one run; a schedule is a "
+                "CSV with the column lr and a row for every update"
+            )
         return pd.to_numeric(table["lr"], errors="coerce").to_numpy(float)
     name, _, rest = spec.partition(":")
     if name not in SCHEDULES:
@@ -109,6 +116,9 @@ def schedule_from(spec: str) -> NDArray[np.float64]:
             options[key.strip()] = int(float(value)) if key.strip() in WHOLE else float(value)
         except ValueError:
             options[key.strip()] = value.strip()
+    wrong = [f"{key}={value}" for key, value in options.items() if isinstance(value, str) and key != "shape"]
+    if wrong:
+        raise ScalingError(f"schedule {spec!r}: expected NAME:option=number,...; got {', '.join(wrong)}")
     if not 0 < float(options.get("steps") or 0) <= LONGEST:
         raise ScalingError(f"schedule {spec!r}: steps must be given, between 1 and {LONGEST}")
     try:

@@ -136,8 +136,10 @@ def run_optimize(args: argparse.Namespace) -> None:
         return
     from scaling.choosing import cooldown_table, optimal_schedule
 
-    draws, said = _draws_and_said(args)
     warmup = int(args.warmup if args.warmup >= 1 else args.warmup * args.steps)
+    if not 0 <= warmup < args.steps - 1:
+        raise ScalingError(f"--warmup must lie between 0 and --steps - 2 = {args.steps - 2}, got {args.warmup:g}")
+    draws, said = _draws_and_said(args)
     if args.wsd:
         if args.output or args.plot or args.rising or len(args.peak) > 1:
             raise ScalingError("--wsd prints a table at one peak: leave out -o, --plot, --rising and a second peak")

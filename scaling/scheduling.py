@@ -81,6 +81,8 @@ def grid(steps: int, warmup: int, knots: int = KNOTS) -> Grid:
     """Knots and cells for schedules of so many updates. Raises ScalingError where there is nothing to choose."""
     if not 0 <= warmup < steps - 1:
         raise ScalingError(f"warmup must lie between 0 and steps - 2 = {steps - 2}, got {warmup}")
+    if knots < 4:
+        raise ScalingError(f"a schedule needs at least 4 knots to have a shape, got {knots}")
     first = max(warmup - 1, 0)
     rest = np.linspace(1.0, 0.0, knots) ** 3  # what is left of the run: spacing goes as its 2/3rd power
     at = np.unique(np.round(steps - 1 - rest * (steps - 1 - first)).astype(int))

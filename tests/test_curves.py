@@ -12,6 +12,7 @@ from scaling.curve_checks import noise_floor
 from scaling.forecasting import rehearsal_line
 from scaling.heldout import hold_out_curve
 from scaling.laws import LAWS
+from scaling.report import schedule_from
 from scaling.schedule import constant, cosine, wsd
 from scaling.trajectory import whole
 
@@ -236,6 +237,7 @@ def test_a_forecast_says_where_it_leaves_the_fitted_curves() -> None:
     again = np.concatenate([cosine(1000, 2e-3, 100, 0.1), cosine(1000, 2e-3, 100, 0.1)])
     assert "rises again" in scaling.forecast(draws, schedule=again).attrs["said"][0]
     assert scaling.forecast(draws, schedule=SCHEDULES["wsd"]).attrs["said"] == []
+    assert "fewer than" in scaling.forecast(draws, schedule=constant(500, 2e-3, 100)).attrs["said"][0]
 
 
 def test_rows_that_a_fitted_curve_has_too_are_scored_apart() -> None:
@@ -256,6 +258,46 @@ def test_runs_that_repeat_a_schedule_give_the_noise_floor() -> None:
     assert pairs == 6 and floor == pytest.approx(0.002, rel=0.15)
     found = scaling.fit("tissue", table)
     assert any("pairs of runs repeat a schedule" in note for note in found.notes) and found.ok
+
+
+def test_copies_of_a_run_are_a_problem_for_they_narrow_bands() -> None:
+    one = ncl_curves(("cosine", "wsd", "constant"))
+    twice = pd.concat([one, one.assign(run=one["run"] + " copy")], ignore_index=True)
+    table = scaling.read_curves(twice, schedules=SCHEDULES | {f"{name} copy": lr for name, lr in SCHEDULES.items()})
+    assert any("3 runs repeat another's rows bit by bit" in p for p in scaling.fit("ncl", table).problems)
+    assert not any("bit by bit" in p for p in scaling.fit("ncl", one).problems)
+
+
+def test_a_parameter_of_any_sign_has_its_own_standard_error() -> None:
+    lrs = {f"{name} {n:g}": SCHEDULES[name] for name in ("cosine", "wsd") for n in (3e7, 1e8, 3e8, 1e9)}
+    params = NCL | {"L0": 1.5, "B": 0.7, "b": 0.2, "n_A": -0.02, "n_0": -0.03, "n_1": 0.1}
+    rng, frames = np.random.default_rng(0), []
+    for run, lr in lrs.items():
+        steps, size = np.arange(100, STEPS, 64), float(run.split()[1])
+        loss = LAWS["ncl_sizes"](whole(lr), size, **params)[steps] * np.exp(0.002 * rng.normal(size=len(steps)))
+        frames.append(pd.DataFrame({"run": run, "step": steps, "loss": loss, "N": size}))
+    found = scaling.fit("ncl_sizes", scaling.read_curves(pd.concat(frames, ignore_index=True), schedules=lrs), starts=2)
+    for name in ("n_A", "n_0", "n_1"):
+        assert found.summary().loc[name, "se"] == pytest.approx(found.log_se[name])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run,step,lr\na,0,1e-3\na,100,1e-3\nb,0,1e-3\n", "not one an update of one run"),
+        ("step,lr\n0,1e-3\n128,1e-3\n", "not one an update of one run"),
+    ],
+)
+def test_a_table_of_curves_is_no_schedule(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "lr.csv").write_text(text)
+    with pytest.raises(scaling.ScalingError, match=said):
+        schedule_from(str(tmp_path / "lr.csv"))
+
+
+def test_options_of_a_schedule_that_are_no_numbers_are_named() -> None:
+    with pytest.raises(scaling.ScalingError, match="got steps=abc"):
+        schedule_from("wsd:steps=abc,peak=1")
+    assert len(schedule_from("wsd:steps=10,peak=1,cooldown=5,shape=linear")) == 10
 
 
 def test_curves_of_several_models_under_a_law_for_one_are_a_problem() -> None:
