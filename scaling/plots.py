@@ -194,7 +194,7 @@ def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
         lr = fit.table.attrs["schedules"].lr[str(run)]
         first = int(rows["step"].min())
         ax.plot(rows["step"], rows["loss"], ".", ms=3, color=tint, alpha=0.6)
-        law = fit.predict(schedule=lr)
+        law = fit.predict(schedule=lr, **{name: rows[name].iloc[0] for name in fit.law.inputs[1:]})
         ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=str(run) if len(runs) <= 8 else None)
         below.plot(np.arange(len(lr)), lr, color=tint, lw=1)
     _curve_axes(ax, below, fit.table["loss"])

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import scaling
 from scaling.curve_checks import noise_floor
 from scaling.forecasting import rehearsal_line
 from scaling.heldout import hold_out_curve
 from scaling.laws import LAWS
+from scaling.plots import plot_curves
 from scaling.report import schedule_from
 from scaling.schedule import constant, cosine, wsd
 from scaling.trajectory import whole
@@ -277,6 +279,8 @@ def test_a_parameter_of_any_sign_has_its_own_standard_error() -> None:
         loss = LAWS["ncl_sizes"](whole(lr), size, **params)[steps] * np.exp(0.002 * rng.normal(size=len(steps)))
         frames.append(pd.DataFrame({"run": run, "step": steps, "loss": loss, "N": size}))
     found = scaling.fit("ncl_sizes", scaling.read_curves(pd.concat(frames, ignore_index=True), schedules=lrs), starts=2)
+    drawn = plot_curves(*Figure().subplots(2, 1), found)  # every curve at its own size
+    assert len({round(float(line.get_ydata()[-1]), 3) for line in drawn.lines[1::2]}) == len(lrs)
     for name in ("n_A", "n_0", "n_1"):
         assert found.summary().loc[name, "se"] == pytest.approx(found.log_se[name])
 
