@@ -247,7 +247,7 @@ def test_every_command_explains_itself_with_an_example(capsys) -> None:
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
-        assert f"example:\n  scaling {command}" in capsys.readouterr().out
+        assert f"examples:\n  scaling {command}" in capsys.readouterr().out
 
 
 def test_reading_from_a_stream_needs_no_file() -> None:

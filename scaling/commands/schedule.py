@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
+from scaling.commands.common import Command, draws_of, floats, numbers, uncertain_options
 from scaling.errors import ScalingError
-from scaling.options import floats, numbers
 
 PREDICT = """examples:
   scaling schedule predict fit.json --schedule wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4800 -o curve.png
@@ -28,10 +27,7 @@ OPTIMIZE = """examples:
 SPEC = "wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000, or a CSV with a column lr; may be repeated"
 
 
-def add_schedule_command(
-    command: Callable[..., argparse.ArgumentParser], uncertain: Callable[[argparse.ArgumentParser], None]
-) -> None:
-    """Add `schedule` and what it does to the parser of `scaling`."""
+def add(command: Command) -> None:
     top = command(
         "schedule",
         None,
@@ -44,7 +40,7 @@ def add_schedule_command(
         sub = actions.add_parser(
             name, help=text, description=text, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        uncertain(sub)
+        uncertain_options(sub)
         sub.add_argument("--at", type=numbers, default={}, metavar="N=..", help="for laws over sizes: the size")
         sub.set_defaults(run=run)
         return sub
@@ -92,8 +88,6 @@ def _print(args: argparse.Namespace, text: str, record: Any) -> None:
 
 
 def _draws_and_said(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    from scaling.commands import draws_of
-
     draws = draws_of(args)
     return draws, [*draws.fit.problems, *draws.notes]
 
