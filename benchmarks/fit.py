@@ -129,7 +129,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "runs.csv")
         table[["N", "D", "loss"]].to_csv(path, index=False)
-        pandas, ours = median(process("-c", "import pandas"), 7), median(process("-c", "import scaling"), 7)
+        pandas, ours = (
+            median(process("-c", "import pandas"), 7),
+            median(process("-c", "import scaling; scaling.read_table, scaling.fit"), 7),
+        )
         scipy = median(process("-c", "import pandas, scipy.optimize"), 7)
         command = median(process("-c", "from scaling.cli import main; main()", "fit", "chinchilla", path), 7)
     rows_seconds, memory = million()
@@ -143,7 +146,8 @@ def main() -> None:
         ("  ratio", f"{seconds * 1e3 / ms:,.0f}", "5,000 or more"),
         ("bootstrap, a resample", f"{each:.2f} CPU ms", ".5 ms or less"),
         ("  worst of 40 above its cold fit", f"{above:.0e}", "1e-6 or less"),
-        ("import scaling / import pandas", f"{ours:.0f} / {pandas:.0f} ms = {ours / pandas:.2f}", "1.2 or less"),
+        ("import scaling / import pandas", f"{root:.0f} / {pandas:.0f} ms = {root / pandas:.2f}", "1.2 or less"),
+        ("  with read_table and fit", f"{ours:.0f} / {pandas:.0f} ms = {ours / pandas:.2f}", ""),
         ("scaling fit, 240 rows / import pandas, scipy.optimize", f"{command:.0f} / {scipy:.0f} ms = "
          f"{command / scipy:.2f}", "1.6 or less"),
         ("1e6 rows, one variable", f"{rows_seconds:.1f} s, {memory:.2f} GB", "2 s, 1 GB or less"),

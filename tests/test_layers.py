@@ -141,8 +141,18 @@ def _loaded_by(statement: str, *names: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_import_scaling_loads_neither_torch_nor_matplotlib_nor_lmfit():
-    assert _loaded_by("import scaling", "torch", "matplotlib", "lmfit", "scaling.fitting") == ["scaling.fitting"]
+def test_import_scaling_loads_nothing_that_is_not_used():
+    heavy = ("torch", "matplotlib", "lmfit", "pandas", "scaling.fitting")
+    assert _loaded_by("import scaling", *heavy) == []
+    assert _loaded_by("import scaling; scaling.fit, scaling.read_table", *heavy) == ["pandas", "scaling.fitting"]
+
+
+def test_every_name_of_the_interface_is_there():
+    code = "import scaling; print(len([getattr(scaling, name) for name in scaling.__all__])); print(scaling.law)"
+    count, law = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert int(count) > 40 and law.startswith("<function law")  # not the module of that name
 
 
 def test_planning_loads_no_torch():
