@@ -129,10 +129,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "runs.csv")
         table[["N", "D", "loss"]].to_csv(path, index=False)
-        pandas, ours = (
-            median(process("-c", "import pandas"), 7),
-            median(process("-c", "import scaling; scaling.read_table, scaling.fit"), 7),
-        )
+        pandas, root = median(process("-c", "import pandas"), 7), median(process("-c", "import scaling"), 7)
+        ours = median(process("-c", "import scaling; scaling.read_table, scaling.fit"), 7)
         scipy = median(process("-c", "import pandas, scipy.optimize"), 7)
         command = median(process("-c", "from scaling.cli import main; main()", "fit", "chinchilla", path), 7)
     rows_seconds, memory = million()

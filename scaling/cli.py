@@ -10,7 +10,7 @@ from typing import Any
 
 from scaling.commands import compare, fit, forecast, holdout, laws, optimum, plot, schedule, sensitivity, theory
 from scaling.errors import ScalingError
-from scaling.lawfile import own_laws
+from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (laws, fit, compare, forecast, optimum, schedule, holdout, sensitivity, plot, theory)
@@ -64,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("scaling: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        said = blamed(error, args.law_file)
+        if said is None:
+            raise
+        print(f"scaling: {said}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -15,7 +15,7 @@ from scaling.curve_bands import curve_interval
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, checked_schedule, positive_arrays
 from scaling.intervals import Draws, bootstrap
-from scaling.report import schedule_from
+from scaling.schedule_spec import schedule_from
 from scaling.trajectory import Trajectory
 
 

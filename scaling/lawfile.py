@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,3 +55,10 @@ def own_laws(path: str | None) -> Iterator[list[Law]]:
     finally:
         for law in found:
             LAWS.pop(law.name, None)
+
+
+def blamed(error: BaseException, path: str | None) -> str | None:
+    """What went wrong and where, when the error comes out of the user's law file; None when it does not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [frame for frame in frames if path and Path(frame.filename).resolve() == Path(path).resolve()]
+    return f"{path}, line {mine[-1].lineno}: {type(error).__name__}: {error}" if mine else None

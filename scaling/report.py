@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from scaling.curves import LONGEST, read_curves
-from scaling.errors import ScalingError, nearest
+from scaling.curves import read_curves
+from scaling.errors import ScalingError
 from scaling.files import write_text
 from scaling.forecasting import rehearsal_line
 from scaling.heldout import HeldOut, hold_out, hold_out_curve
 from scaling.law import Law
 from scaling.laws import find_law
 from scaling.persistence import frame_json, to_json
-from scaling.schedule import SCHEDULES, WHOLE
 from scaling.sensitivity import movements
 from scaling.stacking import Stack
 from scaling.where import select
@@ -79,52 +77,6 @@ def _number(value: float) -> str:
     if value == 0 or 1e-4 <= abs(value) < 1e5:
         return f"{value:.5g}"
     return f"{value:.4e}"
-
-
-def schedule_from(spec: str) -> NDArray[np.float64]:
-    """Learning rates from 'wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000' or from a CSV with a column lr."""
-    if ":" not in spec or Path(spec).exists():
-        table = pd.DataFrame()
-        try:
-            table = pd.read_csv(spec)
-        except FileNotFoundError:
-            raise ScalingError(
-                f"there is no file {spec}; a schedule is a CSV with a column lr, one row a step, or "
-                f"NAME:steps=..,peak=.. with NAME one of {', '.join(SCHEDULES)}"
-            ) from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ScalingError(f"cannot read the schedule {spec}: {error}") from None
-        if "lr" not in table:
-            raise ScalingError(
-                f"the schedule {spec} needs a column lr, one row a step; it has {', '.join(table.columns)}"
-            )
-        if ("run" in table and table["run"].nunique() > 1) or (
-            "step" in table and (table["step"].diff()[1:] != 1).any()
-        ):
-            raise ScalingError(
-                f"the schedule {spec} has {len(table)} rows that are not one an update of one run; a schedule is a "
-                "CSV with the column lr and a row for every update"
-            )
-        return pd.to_numeric(table["lr"], errors="coerce").to_numpy(float)
-    name, _, rest = spec.partition(":")
-    if name not in SCHEDULES:
-        raise ScalingError(f"no schedule is called {name!r}; {nearest(name, SCHEDULES)}")
-    options: dict[str, Any] = {}
-    for part in rest.split(","):
-        key, _, value = part.partition("=")
-        try:
-            options[key.strip()] = int(float(value)) if key.strip() in WHOLE else float(value)
-        except ValueError:
-            options[key.strip()] = value.strip()
-    wrong = [f"{key}={value}" for key, value in options.items() if isinstance(value, str) and key != "shape"]
-    if wrong:
-        raise ScalingError(f"schedule {spec!r}: expected NAME:option=number,...; got {', '.join(wrong)}")
-    if not 0 < float(options.get("steps") or 0) <= LONGEST:
-        raise ScalingError(f"schedule {spec!r}: steps must be given, between 1 and {LONGEST}")
-    try:
-        return SCHEDULES[name](**options)
-    except (TypeError, ValueError) as error:
-        raise ScalingError(f"schedule {spec!r}: {error}") from None
 
 
 def outcome_text(held: HeldOut, level: float) -> str:

@@ -139,8 +139,6 @@ SCHEDULES: dict[str, Callable[..., Array]] = {
     "cosine_restarts": cosine_restarts,
     "rewarm": rewarm,
 }
-#: Settings of schedules that are whole numbers.
-WHOLE = ("steps", "warmup", "cooldown", "cycles")
 
 
 def lr_area(lr: Array) -> Array:

@@ -14,8 +14,8 @@ from scaling.forecasting import rehearsal_line
 from scaling.heldout import hold_out_curve
 from scaling.laws import LAWS
 from scaling.plots import plot_curves
-from scaling.report import schedule_from
 from scaling.schedule import constant, cosine, wsd
+from scaling.schedule_spec import schedule_from
 from scaling.trajectory import whole
 
 TRUE = {"L0": 2.6, "A": 0.5, "alpha": 0.5, "C": 0.5, "lam": 0.99}
@@ -298,10 +298,30 @@ def test_a_table_of_curves_is_no_schedule(tmp_path: Path, text: str, said: str) 
         schedule_from(str(tmp_path / "lr.csv"))
 
 
-def test_options_of_a_schedule_that_are_no_numbers_are_named() -> None:
-    with pytest.raises(scaling.ScalingError, match="got steps=abc"):
-        schedule_from("wsd:steps=abc,peak=1")
-    assert len(schedule_from("wsd:steps=10,peak=1,cooldown=5,shape=linear")) == 10
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("wsd:steps=abc,peak=1", "steps must be a number, got 'abc'"),
+        ("wsd:steps=1.5,peak=1", "steps must be a whole number"),
+        ("wsd:steps=10,steps=20,peak=1", "steps is given twice"),
+        ("wsd:steps=10", "peak must be given, as in wsd:steps=1000"),
+        ("wsd:steps=10,peak=1,warmpu=3", "wsd has no option 'warmpu'; .*warmup"),
+        ("wsd:steps=10,peak", "expected NAME:option=value"),
+        ("wsd:steps=1e9,peak=1", "steps must lie between"),
+        ("wsd:steps=10,peak=1,shape=round", "shape"),
+        ("wsdd:steps=10,peak=1", "no schedule is called"),
+    ],
+)
+def test_a_schedule_that_cannot_be_made_is_refused_with_what_it_takes(spec: str, said: str) -> None:
+    with pytest.raises(scaling.ScalingError, match=said):
+        schedule_from(spec)
+
+
+def test_a_schedule_in_one_word_is_that_schedule() -> None:
+    assert len(schedule_from("wsd:steps=1e1, peak=1, cooldown=5, shape=linear")) == 10
+    assert schedule_from("multistep:steps=10,peak=1,milestones=.5+.8,factor=.1")[[4, 5, 8]] == pytest.approx(
+        [1, 0.1, 0.01]
+    )
 
 
 def test_curves_of_several_models_under_a_law_for_one_are_a_problem() -> None:

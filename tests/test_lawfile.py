@@ -72,6 +72,13 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(folder: Path, capsys, tex
     assert code == 1 and says in err and len(err.splitlines()) == 1
 
 
+def test_an_error_inside_a_files_law_is_said_with_its_line(folder: Path, capsys) -> None:
+    (folder / "mylaw.py").write_text(MINE.replace("D**-beta", "D**-betta"))
+    code, _, err = run(capsys, "fit", "mine", "runs.csv", "--map", "score=points", "--law-file", "mylaw.py")
+    assert code == 1 and len(err.splitlines()) == 1
+    assert "mylaw.py, line 7: NameError: name 'betta' is not defined" in err
+
+
 def test_of_several_laws_in_a_file_one_must_be_named(folder: Path, capsys) -> None:
     (folder / "two.py").write_text(MINE + MINE.replace("def mine", "def other").replace("import scaling", ""))
     assert [one.name for one in laws_of_file("two.py")] == ["mine", "other"]

@@ -270,6 +270,7 @@ def test_the_command_optimises_and_writes_a_schedule_that_can_be_read(
         (["--peak", "1e-3", "--flops", "1e19"], "--flops needs --tokens-per-step"),
         (["--peak", "1,2,3", "--steps", "100"], "one number, or the least and the greatest"),
         (["--peak", "1e-3", "--steps", "100", "--at", "N=1e8"], "give no size"),
+        (["--peak", "1e-3", "--steps", "100", "--plot", "nowhere/x.png"], "there is no folder nowhere"),
     ],
 )
 def test_the_command_says_what_it_lacks(

@@ -92,7 +92,7 @@ def _forecast_curves(args: argparse.Namespace, draws: Any) -> Any:
 
     from scaling.finals import final_losses
     from scaling.forecasting import forecast
-    from scaling.report import schedule_from
+    from scaling.schedule_spec import schedule_from
 
     law = draws.fit.law
     others = law.inputs[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from scaling.commands.common import Command, draws_of, floats, numbers, uncertain_options
@@ -70,7 +71,7 @@ def add(command: Command) -> None:
 
 
 def _schedules(specs: list[str]) -> dict[str, Any]:
-    from scaling.report import schedule_from
+    from scaling.schedule_spec import schedule_from
 
     return {spec: schedule_from(spec) for spec in specs}
 
@@ -88,7 +89,12 @@ def _print(args: argparse.Namespace, text: str, record: Any) -> None:
 
 
 def _draws_and_said(args: argparse.Namespace) -> tuple[Any, list[str]]:
+    for path in filter(None, (getattr(args, "output", None), getattr(args, "plot", None))):
+        if not Path(path).parent.is_dir():  # said before the work, not after it
+            raise ScalingError(f"cannot write {path}: there is no folder {Path(path).parent}")
     draws = draws_of(args)
+    if args.at and not draws.fit.law.inputs[1:]:
+        raise ScalingError(f"{draws.fit.law.name} does not read {', '.join(args.at)}: leave --at out, give no size")
     return draws, [*draws.fit.problems, *draws.notes]
 
 
