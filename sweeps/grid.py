@@ -288,6 +288,8 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
     """One run: the derived knobs worked out, and what only holds between settings checked."""
     schedule = settings.get("schedule", Run.model_fields["schedule"].default)
     settings = {k: v for k, v in settings.items() if k not in READ_BY or schedule in READ_BY[k]}
+    if settings.get("depth_rule", Run.model_fields["depth_rule"].default) == "none":
+        settings.pop("base_depth", None)  # nothing reads it: it cannot make two keys of one run
     knobs = {key: settings.pop(key) for key in Knobs.model_fields if key in settings}
     if "aspect" in knobs:
         settings["depth"] = max(1, round(settings["width"] / knobs["aspect"]))

@@ -26,6 +26,8 @@ NORM_EPS = 1e-6
 #: Longest wavelength of the rotary positions is 2 pi times this (arXiv:2104.09864, section 3.2.2).
 ROPE_BASE = 10_000.0
 
+#: Groups of gains of norms: they begin at 1.
+GAINS = ("norm", "norm_head")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
@@ -56,7 +58,7 @@ def layout(run: Run) -> tuple[Weight, ...]:
             (f"norm_qk.{i}", "norm", (2, run.head_dim)),
             (f"norm_mlp.{i}", "norm", (w,)),
         ]
-    wanted += [("norm_head", "norm", (w,))]
+    wanted += [("norm_head", "norm_head", (w,))]
     for i in blocks:
         wanted += [
             (f"attention_in.{i}", "attention_in", (w, 3 * w)),
@@ -87,7 +89,7 @@ def initial(run: Run) -> Tensor:
     rows = []
     for weight in layout(run):
         std = groups[weight.group].init_std
-        if weight.group == "norm":
+        if weight.group in GAINS:
             rows.append(torch.ones(weight.size, dtype=torch.float64))
         else:
             rows.append(torch.randn(weight.size, generator=generator, dtype=torch.float64) * std)
@@ -111,7 +113,7 @@ def leaves(flat: Tensor, run: Run) -> dict[str, Tensor]:
 
 
 def _is_matrix(weight: Weight) -> bool:
-    return weight.group not in ("embedding", "norm")
+    return weight.group not in ("embedding", *GAINS)
 
 
 def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
@@ -123,6 +125,13 @@ def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
 
 def block(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
     """The residual stream after block `i`: x is (R, B*T, width), with B = `batch`."""
+    scale = parametrization.branch_multiplier(run)
+    x = torch.add(x, attention(weights, i, x, batch, run), alpha=scale)
+    return torch.add(x, mlp(weights, i, x), alpha=scale)
+
+
+def attention(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
+    """What attention of block `i` has to add to the stream x (R, B*T, width), with B = `batch`; not yet scaled."""
     replicas, length = x.shape[0], x.shape[1] // batch
     cos, sin = rotation(length, run.head_dim, x.dtype, x.device)
     qkv = bmm(normed(x, weights[f"norm_attention.{i}"]), weights[f"attention_in.{i}"])
@@ -131,9 +140,13 @@ def block(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run
     qk = rotate(normed(qkv[:, :, :, :2], gain), cos, sin).to(qkv.dtype)
     q, k, v = (t.flatten(0, 1).transpose(1, 2) for t in (*qk.unbind(3), qkv[:, :, :, 2]))
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (R*B, heads, T, head_dim)
-    x = x + bmm(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"])
+    return bmm(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"])
+
+
+def mlp(weights: Mapping[str, Tensor], i: int, x: Tensor) -> Tensor:
+    """What the MLP of block `i` has to add to the stream x (R, n, width); not yet scaled."""
     h = F.relu(bmm(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"]))
-    return x + bmm(h * h, weights[f"mlp_out.{i}"])  # the backward of a product is faster than that of square()
+    return bmm(h * h, weights[f"mlp_out.{i}"])  # the backward of a product is faster than that of square()
 
 
 def forward(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:

@@ -3,9 +3,10 @@
 Adam with bias correction (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1) and decoupled weight decay (Loshchilov &
 Hutter 2019, arXiv:1711.05101). Two choices differ between implementations, so here is ours:
 
-- Decay multiplies a weight by 1 - lr * weight_decay with the replica's learning rate, without the factor of its
-  parameter group: decay then does not fade with width as the muP factor 1 / m would make it.
-- Epsilon is added to the square root of the bias-corrected second moment and scales with nothing.
+- Decay multiplies a weight by 1 - lr * weight_decay with the replica's learning rate, without the factor of width of
+  its parameter group: decay then does not fade with width as the muP factor 1 / m would make it.
+- Epsilon is added to the square root of the bias-corrected second moment. It scales with depth alone, where a rule of
+  depth is asked for (`sweeps/parametrization.py`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Settings:
     clip: Tensor
     lr_factor: Tensor
     decays: Tensor
+    eps_factor: Tensor
 
 
 def empty_state(run: Run, replicas: int, device: torch.device) -> State:
@@ -63,17 +65,17 @@ def settings(runs: Sequence[Run], device: torch.device) -> Settings:
     dtype = master_dtype(runs[0])
     rules = parametrization.groups(runs[0])
     sizes = torch.tensor([weight.size for weight in layout(runs[0])])
-    factor, decays = (
+    factor, decays, eps_factor = (
         torch.tensor([float(getattr(rules[weight.group], name)) for weight in layout(runs[0])], dtype=torch.float64)
         .repeat_interleave(sizes)
         .to(device, dtype)
-        for name in ("lr_factor", "decays")
+        for name in ("lr_factor", "decays", "eps_factor")
     )
     beta1, beta2, eps, weight_decay, clip = (
         torch.tensor([getattr(run, name) for run in runs], dtype=dtype, device=device)
         for name in ("beta1", "beta2", "eps", "weight_decay", "clip")
     )
-    return Settings(beta1, beta2, eps, weight_decay, clip, factor, decays)
+    return Settings(beta1, beta2, eps, weight_decay, clip, factor, decays, eps_factor)
 
 
 @torch.no_grad()
@@ -95,7 +97,8 @@ def update(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) 
     state.second.lerp_(grad.square_(), (1 - how.beta2)[:, None])
     count = state.count.clamp(min=1)
     first_correction, second_correction = 1 - how.beta1**count, 1 - how.beta2**count
-    step = torch.div(state.second, second_correction[:, None], out=grad).sqrt_().add_(how.eps[:, None])
+    step = torch.div(state.second, second_correction[:, None], out=grad).sqrt_()
+    step.addcmul_(how.eps_factor, how.eps[:, None])
     torch.div(state.first, step, out=step).mul_((rate / first_correction)[:, None])
     state.weights.addcmul_(state.weights * how.decays, (rate * how.weight_decay)[:, None], value=-1)
     state.weights.addcmul_(step, how.lr_factor, value=-1)

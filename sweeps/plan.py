@@ -107,7 +107,11 @@ def validations(edge: Edge) -> int:
 
 
 def notes(plan: Plan) -> list[str]:
-    """What the plan should be told of: runs that could share steps and do not."""
+    """What the plan should be told of: runs that could share steps and do not, sizes that one rate may not serve."""
+    return [*_apart(plan), *_unscaled(plan)]
+
+
+def _apart(plan: Plan) -> list[str]:
     families: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in plan.runs:
         families[(run.shape, run.lineage, run.lr, run.schedule)].append(run)
@@ -124,6 +128,16 @@ def notes(plan: Plan) -> list[str]:
     return [
         f"{count} runs differ in length and share nothing, because their warm-ups differ too (a warm-up relative to "
         f"the horizon parts them at the first update): give warmup in updates or warmup_tokens, and they share a trunk"
+    ]
+
+
+def _unscaled(plan: Plan) -> list[str]:
+    depths = {run.depth for run in plan.runs if run.depth_rule == "none"}
+    if len(depths) < 2:
+        return []
+    return [
+        f"depth goes from {min(depths)} to {max(depths)} with depth_rule = 'none': one learning rate may not serve all "
+        f"depths; set depth_rule = 'completep', and base_depth to the depth that lr was chosen at"
     ]
 
 

@@ -70,6 +70,8 @@ class Run(BaseModel):
     embedding_lr: float = Field(10.0, gt=0)  # learning rate of the embedding, in multiples of lr (see parametrization)
     head_lr: float = Field(8.0, gt=0)
     gain_lr: float = Field(2.0, gt=0)
+    depth_rule: Literal["none", "depth-mup", "completep"] = "none"  # how blocks change with depth (see parametrization)
+    base_depth: int = Field(2, gt=0)  # depth at which the factors of depth are 1
 
     group: str = ""
 
@@ -126,7 +128,7 @@ class Run(BaseModel):
     @property
     def shape(self) -> tuple[Any, ...]:
         """Runs of equal shape train in one stack."""
-        return tuple(getattr(self, name) for name in SHAPE)
+        return tuple(getattr(self, name) for name in SHAPE + LATER_SHAPE)
 
     @property
     def lineage(self) -> tuple[Any, ...]:
@@ -140,6 +142,8 @@ SHAPE = (
     "val_sequences", "evals_per_octave", "log_every", "base_width",
     "embedding_lr", "head_lr", "gain_lr",
 )  # fmt: skip
+#: The same, but later than names of stacks that exist: at their defaults they do not count for the name.
+LATER_SHAPE = ("depth_rule", "base_depth")
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
 
@@ -173,8 +177,11 @@ def _digest(value: Any) -> str:
 
 
 def stack_key(run: Run) -> str:
-    """Name of the stack a run trains in: a hash of its shape."""
-    return f"w{run.width}-d{run.depth}-{_digest([str(v) for v in run.shape])}"
+    """Name of the stack a run trains in: a hash of its shape. A later knob at its default renames no stack."""
+    values = [str(getattr(run, name)) for name in SHAPE]
+    later = {name: str(getattr(run, name)) for name in LATER_SHAPE}
+    values += [f"{name}={v}" for name, v in later.items() if v != str(Run.model_fields[name].default)]
+    return f"w{run.width}-d{run.depth}-{_digest(values)}"
 
 
 def validation_counts(evals_per_octave: int, stop: int) -> NDArray[np.int64]:

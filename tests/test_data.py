@@ -95,3 +95,15 @@ def test_the_demo_grid_costs_what_the_demo_may_cost() -> None:
     assert min(compute[run.key] for run in held) >= 4 * max(compute[run.key] for run in fitted)
     assert {plan.trunk[run.key] for run in held}.isdisjoint(plan.trunk[run.key] for run in fitted)
     assert {run.seed for run in held}.isdisjoint(run.seed for run in fitted)
+
+
+@pytest.mark.parametrize("name", ["demo", "joint", "untested"])
+def test_later_knobs_renamed_no_run_and_no_trunk(name: str) -> None:
+    from sweeps.grid import read_grid, with_corpus
+    from sweeps.plan import build_plan
+
+    runs = pd.read_csv(DATA / name / "runs.csv")
+    plan = build_plan(with_corpus(read_grid(name), runs["corpus"].iloc[0]).runs)
+    assert plan.trunk.keys() == set(runs["run"])
+    if name != "demo":  # the demo is older than the names of trunks
+        assert plan.trunk == dict(zip(runs["run"], runs["trunk"], strict=True))

@@ -224,3 +224,13 @@ def test_the_demo_is_what_it_says():
         if run.group == "wsd":
             trunks.setdefault(run.width, set()).add(plan.trunk[run.key])
     assert all(len(names) == 1 for names in trunks.values())
+
+
+def test_a_base_depth_that_no_rule_reads_makes_no_second_run(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text("# Same?\nlr = 0.1\nwidth = 16\ndepth = 4\nsteps = 2\nbase_depth = [1, 2]\n")
+    assert len(read_grid(path).runs) == 1
+    path.write_text(path.read_text() + 'depth_rule = ["none", "completep"]\n')
+    assert [(r.depth_rule, r.base_depth) for r in read_grid(path).runs] == [
+        ("none", 2), ("completep", 1), ("completep", 2)
+    ]  # fmt: skip

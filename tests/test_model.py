@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeps import parametrization
-from sweeps.model import NORM_EPS, ROPE_BASE, block, embed, forward, initial, layout, leaves, losses
+from sweeps.model import GAINS, NORM_EPS, ROPE_BASE, block, embed, forward, initial, layout, leaves, losses
 from sweeps.optim import State, empty_state, settings, update
 from sweeps.runs import Run
 from sweeps.train import step
@@ -60,7 +60,7 @@ def test_initial_spreads_are_those_of_the_parametrization() -> None:
     weights = leaves(initial(run)[None], run)
     for weight in layout(run):
         rule = parametrization.groups(run)[weight.group]
-        expected = 1.0 if weight.group == "norm" else rule.init_std
+        expected = 1.0 if weight.group in GAINS else rule.init_std
         rms = weights[weight.name].detach().square().mean().sqrt().item()
         assert rms == pytest.approx(expected, rel=5 / math.sqrt(weight.size)), weight.name  # five standard errors
 
@@ -88,6 +88,8 @@ def plain_logits(row: Tensor, tokens: Tensor, run: Run) -> Tensor:
 
     x = w["embedding"][tokens]
     hidden = torch.ones(len(tokens), len(tokens), dtype=torch.bool).triu(1)
+    scale = {"none": 1.0, "depth-mup": (run.base_depth / run.depth) ** 0.5, "completep": run.base_depth / run.depth}
+    scale = scale[run.depth_rule]
     for i in range(run.depth):
         q, k, v = (norm(x, w[f"norm_attention.{i}"]) @ w[f"attention_in.{i}"]).split(run.width, dim=-1)
         heads = []
@@ -96,13 +98,14 @@ def plain_logits(row: Tensor, tokens: Tensor, run: Run) -> Tensor:
             qh, kh = (turn(norm(t[:, here], w[f"norm_qk.{i}"][j])) for j, t in enumerate((q, k)))
             scores = (qh @ kh.T / math.sqrt(run.head_dim)).masked_fill(hidden, -math.inf)
             heads.append(scores.softmax(-1) @ v[:, here])
-        x = x + torch.cat(heads, dim=-1) @ w[f"attention_out.{i}"]
-        x = x + (norm(x, w[f"norm_mlp.{i}"]) @ w[f"mlp_in.{i}"]).clamp(min=0).pow(2) @ w[f"mlp_out.{i}"]
+        x = x + torch.cat(heads, dim=-1) @ w[f"attention_out.{i}"] * scale
+        x = x + (norm(x, w[f"norm_mlp.{i}"]) @ w[f"mlp_in.{i}"]).clamp(min=0).pow(2) @ w[f"mlp_out.{i}"] * scale
     return norm(x, w["norm_head"]) @ w["head"] * run.base_width / run.width
 
 
-def test_the_stacked_model_is_the_plain_one_replica_by_replica() -> None:
-    run = a_run(base_width=16)
+@pytest.mark.parametrize("rule", ["none", "depth-mup", "completep"])
+def test_the_stacked_model_is_the_plain_one_replica_by_replica(rule: str) -> None:
+    run = a_run(base_width=16, depth_rule=rule, base_depth=1)
     rows = torch.stack([noisy(run, 0), noisy(run, 1)])
     tokens = text(run, replicas=2)[:, :, :-1]
     logits = forward(leaves(rows, run), tokens, run).view(2, run.batch, run.context, run.vocab)
@@ -240,6 +243,47 @@ def test_decay_is_the_learning_rate_times_the_weight_at_every_width() -> None:
     for name, value in leaves(state.weights, run).items():
         decays = parametrization.groups(run)[name.split(".")[0] if "norm" not in name else "norm"].decays
         torch.testing.assert_close(value.detach(), torch.full_like(value, 0.95 if decays else 1.0).detach())
+
+
+#: Factors of a hidden matrix at 4 times base width and depth, those of width included: learning rate, learning rate
+#: times decay, epsilon, branch. From table 1 of arXiv:2505.01618 as its authors' code has it (EleutherAI/nanoGPT-mup,
+#: branch completep, Block and configure_optimizers), epsilon without its factor of width.
+PUBLISHED = {
+    "none": (1 / 4, 1.0, 1.0, 1.0),
+    "depth-mup": (1 / 8, 1 / 2, 1 / 2, 1 / 2),
+    "completep": (1 / 4, 1.0, 1 / 4, 1 / 4),
+}
+
+
+@pytest.mark.parametrize("rule", PUBLISHED)
+def test_the_factors_of_depth_are_the_published_ones(rule: str) -> None:
+    run = a_run(width=64, base_width=16, depth=8, base_depth=2, depth_rule=rule)
+    lr, decay, eps, branch = PUBLISHED[rule]
+    rules = parametrization.groups(run)
+    for name in ("attention_in", "attention_out", "mlp_in", "mlp_out"):
+        assert (rules[name].lr_factor, rules[name].decays, rules[name].eps_factor) == pytest.approx((lr, decay, eps))
+    assert rules["norm"].lr_factor == pytest.approx(run.gain_lr * 4 * lr) and rules["norm"].eps_factor == eps
+    assert parametrization.branch_multiplier(run) == branch
+    outside = [rules[name] for name in ("embedding", "norm_head", "head")]
+    assert [r.lr_factor for r in outside] == [run.embedding_lr, run.gain_lr, run.head_lr]
+    assert {r.eps_factor for r in outside} == {1.0}
+    base = run.model_copy(update={"depth": 2})
+    assert parametrization.groups(base) == parametrization.groups(base.model_copy(update={"depth_rule": "none"}))
+
+
+def test_the_first_update_has_the_epsilon_of_its_group() -> None:
+    run = a_run(depth=8, width=8, vocab=5, depth_rule="completep", eps=0.3, weight_decay=0.0, clip=1e9, base_width=8)
+    state, how = empty_state(run, 1, CPU), settings([run], CPU)
+    state.alive[:] = True
+    update(state, torch.ones_like(state.weights), torch.zeros(1), torch.tensor([1.0], dtype=torch.float64), how)
+    moved = leaves(-state.weights, run)
+    for name, eps, factor in (
+        ("mlp_in.3", 0.3 / 4, 1.0),
+        ("norm_qk.0", 0.3 / 4, run.gain_lr),
+        ("head", 0.3, run.head_lr),
+    ):
+        expected = torch.full_like(moved[name], factor / (1 + eps)).detach()
+        torch.testing.assert_close(moved[name].detach(), expected)
 
 
 def test_attention_dispatches_to_a_fused_kernel_for_strided_heads() -> None:

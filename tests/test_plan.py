@@ -149,6 +149,13 @@ def test_a_relative_warm_up_is_said_to_share_nothing():
     assert not notes(build_plan([a_run(warmup=n) for n in (1, 2, 4)]))  # an axis of warm-ups at one horizon is meant so
 
 
+def test_the_plan_says_that_depths_share_a_rate_without_a_rule() -> None:
+    (note,) = notes(build_plan([a_run(depth=1), a_run(depth=2)]))
+    assert "depth goes from 1 to 2" in note and "depth_rule" in note
+    assert not notes(build_plan([a_run(depth=n, depth_rule="completep") for n in (1, 2)]))
+    assert not notes(build_plan([a_run(depth=4), a_run(depth=4, width=32)]))
+
+
 def test_validations_are_counted_on_the_common_grid_and_at_the_end_of_each_edge():
     for edge in build_plan([a_run(steps=n, cooldown=4) for n in (17, 31)]).edges:
         grid = [n for n in validation_counts(4, 31) if edge.start < n <= edge.stop]
