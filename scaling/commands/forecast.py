@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 from typing import Any
 
 from scaling.commands.common import (
@@ -16,6 +18,7 @@ from scaling.commands.common import (
     say,
     uncertain_options,
 )
+from scaling.commands.registering import register, register_options
 from scaling.errors import ScalingError
 
 
@@ -25,6 +28,7 @@ def add(command: Command) -> None:
         run,
         "loss where nobody has trained, with an interval: from a table of runs, or by one fitted law",
         "scaling forecast runs.csv --at N=7e10,D=1.4e12",
+        "scaling forecast runs.csv --at N=7e10,D=1.4e12 --register forecasts.jsonl   (see scaling score)",
     )
     uncertain_options(forecast, table=True)
     forecast.add_argument("--cautious", action="store_true", help="from a table: intervals a fifth wider")
@@ -35,6 +39,11 @@ def add(command: Command) -> None:
         metavar="SPEC",
         help="for curve laws: wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000, or a CSV with a column lr",
     )
+    register_options(forecast)
+    forecast.add_argument(
+        "--run", dest="runs", action="append", metavar="NAME",
+        help="with --register: what the run of each --at will be called in the table that scores it",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,6 +71,24 @@ def run(args: argparse.Namespace) -> None:
     frame = frame.rename(columns={"loss": draws.fit.law.predicts})
     print_frame(args, frame, forecast_text(frame))
     say([*draws.fit.problems, *warnings, rehearsal_line(draws)], args)
+    if args.register:
+        _register_fit(args, draws.fit, frame)
+
+
+def _register_fit(args: argparse.Namespace, fit: Any, frame: Any) -> None:
+    from scaling.registering import data_record, law_record, points_of, schedule_record
+    from scaling.schedule_spec import schedule_from
+
+    inputs, schedule = [fit.columns[name] for name in fit.law.inputs if name in fit.columns], None
+    if fit.law.kind == "curves":
+        lr = schedule_from(args.schedule)
+        schedule = schedule_record(lr, args.schedule)
+        frame = frame if "steps" in frame else frame.tail(1).assign(**(args.at[0] if args.at else {}))
+        inputs = list(fit.law.inputs[1:])
+    points = points_of(frame, inputs, fit.law.predicts, args.runs)
+    source = None if args.fit == "-" else args.fit
+    data = data_record(fit.table, source, fit.columns["loss"])
+    register(args, points, law_record(fit), data, schedule)
 
 
 def _forecast_table(args: argparse.Namespace) -> None:
@@ -74,6 +101,8 @@ def _forecast_table(args: argparse.Namespace) -> None:
     if not args.at or args.schedule:
         raise ScalingError("say where: --at N=..,D=.. (a forecast from a table is one of N and D)")
     args.table = args.fit
+    text = sys.stdin.read() if args.table == "-" else ""
+    sys.stdin = io.StringIO(text) if args.table == "-" else sys.stdin
     resamples = RESAMPLES if args.resamples is None else args.resamples
     stacked = stack(read_rows(args, None), resamples=resamples, seed=args.seed)
     names = sorted({name for at in args.at for name in at})
@@ -81,9 +110,15 @@ def _forecast_table(args: argparse.Namespace) -> None:
         raise ScalingError("every --at must name N and D")
     points = {name: [at[name] for at in args.at] for name in names}
     frame = forecast(stacked, level=args.level, cautious=args.cautious, **points)
-    text, said = stacked_text(stacked, frame, args.level), frame.attrs["said"]
-    print_frame(args, pd.DataFrame(frame), text)
-    say([*stacked.notes, *said], args)
+    print_frame(args, pd.DataFrame(frame), stacked_text(stacked, frame, args.level))
+    say([*stacked.notes, *frame.attrs["said"]], args)
+    if args.register:
+        from scaling.registering import data_record, law_record, points_of
+
+        sys.stdin = io.StringIO(text) if args.table == "-" else sys.stdin
+        args.where = None  # the record names all rows of the file, those that were filtered out too
+        data = data_record(read_rows(args, None), None if args.table == "-" else args.table)
+        register(args, points_of(frame, ("N", "D"), runs=args.runs), law_record(stacked), data)
 
 
 def _forecast_curves(args: argparse.Namespace, draws: Any) -> Any:
