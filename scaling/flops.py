@@ -8,11 +8,12 @@ counted as two and the backward as twice the forward (Kaplan 2020, arXiv:2001.08
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
-def parameter_groups(*, width: int, depth: int, head_dim: int, mlp_ratio: float, vocab: int) -> dict[str, int]:
-    """Parameters by group: embedding, attention, mlp, norm, head."""
-    hidden = round(mlp_ratio * width)
+def parameter_groups(*, width: Any, depth: Any, head_dim: int, mlp_ratio: float, vocab: int) -> dict[str, Any]:
+    """Parameters by group: embedding, attention, mlp, norm, head. Of a width that is no int nothing is rounded."""
+    hidden = round(mlp_ratio * width) if isinstance(width, int) else mlp_ratio * width
     return {
         "embedding": vocab * width,
         "attention": depth * 4 * width * width,
@@ -22,7 +23,7 @@ def parameter_groups(*, width: int, depth: int, head_dim: int, mlp_ratio: float,
     }
 
 
-def parameter_counts(groups: Mapping[str, int]) -> dict[str, int]:
+def parameter_counts(groups: Mapping[str, Any]) -> dict[str, Any]:
     """N under each convention.
 
     matmul      all but the token embedding, head included: the count that 6 N D needs at small sizes
@@ -38,7 +39,7 @@ def parameter_counts(groups: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def flops_per_token(groups: Mapping[str, int], *, width: int, depth: int, context: int) -> dict[str, float]:
+def flops_per_token(groups: Mapping[str, Any], *, width: Any, depth: Any, context: int) -> dict[str, Any]:
     """Training FLOPs per token under each convention.
 
     6N                  six times the matmul parameters

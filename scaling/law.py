@@ -56,6 +56,8 @@ Gradient = Callable[..., tuple[Any, ...]]
 #: function (*inputs, **params) -> value, derivatives by every parameter in order, and a function that gives the second
 #: derivatives that are not 0 by pairs of names, each pair once
 Derivatives = Callable[..., tuple[Any, tuple[Any, ...], Callable[[], dict[tuple[str, str], Any]]]]
+#: parameters by keyword -> (ln A, alpha, ln B, beta)
+Balance = Callable[..., tuple[Any, Any, Any, Any]]
 Starts = Callable[[Mapping[str, Any], NDArray[np.float64]], list[dict[str, float]]]
 
 
@@ -66,6 +68,8 @@ Ranges = Mapping[str, tuple[float, float]]
 class Law:
     """A law as declared. `inputs` are columns of a table; a law of whole curves reads `schedule` first.
 
+    balance   parameters -> (ln A, alpha, ln B, beta), where the loss is a rising function of A / N^alpha + B / D^beta
+              and of nothing else: a budget's best size then has a closed form (see `scaling.optima`)
     predicts, unit  the column that the law is fitted to and its unit; `signed` when its values may be 0 or negative
     zero      inputs that may be 0; simplex: inputs that are shares of one whole and sum to 1
     ranges    input -> what the paper's runs covered; `ranges_for` the same for published sets of another range
@@ -87,6 +91,7 @@ class Law:
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     gradient: Gradient | None = None
     derivatives: Derivatives | None = None
+    balance: Balance | None = None
     starts: Starts | None = None
     units: str = ""
     notes: str = ""
@@ -144,6 +149,7 @@ def law(
     published: Mapping[str, Mapping[str, float]] | None = None,
     gradient: Gradient | None = None,
     derivatives: Derivatives | None = None,
+    balance: Balance | None = None,
     starts: Starts | None = None,
     units: str = "",
     notes: str = "",
@@ -214,6 +220,7 @@ def law(
             published=MappingProxyType({k: MappingProxyType(dict(v)) for k, v in (published or {}).items()}),
             gradient=gradient,
             derivatives=derivatives,
+            balance=balance,
             starts=starts,
             units=units,
             notes=notes,

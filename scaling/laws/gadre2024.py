@@ -25,6 +25,7 @@ def overtraining_loss(C: Any, M: Any, *, E: Any, a: Any, b: Any, eta: Any) -> An
         "RedPajama": {"E": 1.8366483598543952, "a": 212.23610308047856, "b": 366.68715907438246, "eta": 0.13642535},
         "RefinedWeb": {"E": 1.7344620819109433, "a": 157.11628164505913, "b": 246.20668288328088, "eta": 0.12719742},
     },
+    balance=lambda *, a, b, eta, **_: (np.log(a) - eta * np.log(6), 2 * eta, np.log(b) - eta * np.log(6), 2 * eta),
     units="N: all parameters; D: tokens; loss: nats/token",
     family="language models",
     ranked=False,

@@ -37,6 +37,7 @@ def _derivatives(N: Any, D: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: An
         "besiroglu2024": {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
     },
     derivatives=_derivatives,
+    balance=lambda *, A, B, alpha, beta, **_: (np.log(A), alpha, np.log(B), beta),
     units="N: all parameters, embeddings included; D: tokens; loss: nats/token",
     family="language models",
     ranges={"N": (1e7, 1e10), "D": (1e9, 1e12)},

@@ -84,6 +84,7 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
 @law(
     cite="Hoffmann 2022 and Kaplan 2020, joined by k: arXiv:2203.15556, eq. 2; arXiv:2001.08361, eq. 1.5",
     derivatives=_derivatives,
+    balance=lambda *, A, B, alpha, beta, k, **_: (np.log(A) / k, alpha / k, np.log(B) / k, beta / k),
     starts=_starts,
     units="N: parameters, counted the same way in every row; D: tokens; loss: nats/token",
     family="language models",

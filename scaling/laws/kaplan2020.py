@@ -71,6 +71,12 @@ def _starts(inputs: Mapping[str, Any], loss: NDArray[np.float64]) -> list[dict[s
     cite="Kaplan 2020, arXiv:2001.08361, eq. 1.5 and table 2",
     published={"kaplan2020": {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}},
     derivatives=_derivatives,
+    balance=lambda *, N_c, D_c, alpha_N, alpha_D: (
+        np.log(N_c) * alpha_N / alpha_D,
+        alpha_N / alpha_D,
+        np.log(D_c),
+        1.0,
+    ),
     starts=_starts,
     units="N: parameters without embeddings; D: tokens of a data set trained on to early stopping; loss: nats/token",
     family="language models",

@@ -29,6 +29,13 @@ def smaller(a: Any, b: Any) -> Any:
     return np.where(np.real(a) < np.real(b), a, b)
 
 
+def worth(N: Any, D: Any, U: Any, *, A: Any, B: Any, alpha: Any, beta: Any, R_D: Any, R_N: Any) -> tuple[Any, Any]:
+    """N' and D': the parameters and fresh tokens that N and D are worth where U tokens are distinct."""
+    seen = smaller(U, D)
+    enough = smaller(N, parameters_for(seen, A=A, B=B, alpha=alpha, beta=beta))
+    return effective(N, enough, R_N), effective(D, seen, R_D)
+
+
 @law(
     cite="Muennighoff 2023, arXiv:2305.16264, appendix A",
     published={
@@ -57,9 +64,8 @@ def muennighoff(
     R_N: Repeats,
 ) -> Any:  # fmt: skip
     """L(N, D, U) = E + A / N'^alpha + B / D'^beta, D' = U + U R_D (1 - exp(-(D / U - 1) / R_D)), N' likewise"""
-    seen = smaller(U, D)
-    enough = smaller(N, parameters_for(seen, A=A, B=B, alpha=alpha, beta=beta))
-    return E + A * effective(N, enough, R_N) ** -alpha + B * effective(D, seen, R_D) ** -beta
+    n, d = worth(N, D, U, A=A, B=B, alpha=alpha, beta=beta, R_D=R_D, R_N=R_N)
+    return E + A * n**-alpha + B * d**-beta
 
 
 def muennighoff_optimum(C: float, U: float, **params: float) -> tuple[float, float, float]:

@@ -1,0 +1,69 @@
+"""The commands that decide: every example of their help runs, and what they print can be acted on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from scaling.cli import main
+from tests.test_fit import runs
+
+COMMANDS = ("optimum",)
+
+
+def examples_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = capsys.readouterr().out.partition("examples:\n")[2].splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith(f"  scaling {command}")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    monkeypatch.chdir(tmp_path)
+    runs().assign(C=lambda t: 6.6 * t["N"] ** 0.99 * t["D"]).to_csv("runs.csv", index=False)
+    assert main(["fit", "chinchilla", "runs.csv", "-o", "fit.json"]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_example_of_the_help_runs(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = examples_of(command, capsys)
+    assert len(found) >= 2
+    for argv in found:
+        assert main(argv) == 0, (argv, capsys.readouterr().err)
+        assert capsys.readouterr().out
+
+
+def test_optima_are_printed_as_json_with_what_was_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ["optimum", "fit.json", "--resamples", "50", "--json"]
+    assert main([*short, "--flops", "1e21,1e22", "--cost", "table"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["C"] for row in json.loads(out)] == [1e21, 1e22]
+    assert "C = 6.6 N^0.9900 D^1.0000" in err
+    assert main([*short, "--flops", "1e21", "--round"]) == 0
+    shaped = json.loads(capsys.readouterr().out)[0]
+    assert shaped["width"] == 64 * shaped["heads"]
+    assert main([*short, "--flops", "1e21", "--off"]) == 0
+    assert [row["factor"] for row in json.loads(capsys.readouterr().out)] == [0.25, 0.5, 1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["optimum", "besiroglu24", "--flops", "1e21"], "did you mean besiroglu2024"),
+        (["optimum", "fit.json", "--flops", "1e21", "--cost", "9ND"], "no cost is called '9ND'"),
+        (["optimum", "besiroglu2024", "--flops", "1e21", "--cost", "table"], "published coefficients have none"),
+        (["optimum", "besiroglu2024", "--loss", "1.5"], "no budget reaches a loss of 1.5"),
+        (["optimum", "fit.json", "--flops", "1e21", "--unique", "0"], "must be above 0"),
+        (["optimum", "fit.json", "--flops", "1e21", "--aspect", "-1", "--cost", "head"], "must be above 0"),
+    ],
+)
+def test_mistakes_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str], argv: list[str], says: str) -> None:
+    assert main(argv) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and says in err
