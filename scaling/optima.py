@@ -21,6 +21,7 @@ from scaling.laws.muennighoff2023 import muennighoff, worth
 Array = NDArray[np.float64]
 GRID = 161  # sizes that the search looks at first, evenly in ln N: steps of about a third at large budgets
 HALVINGS = 46
+FEWEST = 2.0  # tokens: a search that ends at the last token has found an edge
 LARGEST = 1e60  # FLOP: a loss that needs more is not reached
 
 
@@ -108,21 +109,27 @@ def at_budget(task: Task, params: Array, C: Any) -> Best:
 def for_loss(task: Task, params: Array, loss: Any) -> Best:
     """Fewest FLOP that reach a loss under each row; NaN where none does.
 
-    Newton on the least loss as a function of ln C, which is convex where laws are: from below it never passes the root.
+    Newton on the least loss as a function of ln C, kept between budgets that are known to be too small and enough.
     """
     wanted = np.broadcast_to(np.asarray(loss, dtype=float), (len(params),))
     named = {name: params[:, i] for i, name in enumerate(task.law.names)}
     log_c = np.full(len(params), np.log(1e18))
+    few, enough = np.full(len(params), -np.inf), np.full(len(params), np.inf)
     best = at_budget(task, params, np.exp(log_c))
-    for _ in range(60):
+    for _ in range(100):
         with np.errstate(all="ignore"):
             h = 1e-4
             up, down = (task.loss(best.N, task.cost.tokens(best.N, np.exp(log_c + s * h)), named) for s in (1, -1))
             move = (wanted - best.loss) / ((up - down) / (2 * h))  # at the best size only the tokens' slope counts
-        move = np.where(np.isfinite(move), np.clip(move, -5.0, 5.0), 5.0)
-        log_c = np.minimum(log_c + move, np.log(LARGEST))
+            reached = best.loss <= wanted  # no size at all is too small a budget, and no loss
+            few, enough = np.where(reached, few, log_c), np.where(reached, log_c, enough)
+            aimed = log_c + np.clip(np.where(np.isfinite(move), move, 5.0), -5.0, 5.0)
+            outside = (aimed <= few) | (aimed >= enough)
+            middle = np.where(np.isfinite(few) & np.isfinite(enough), (few + enough) / 2, aimed)
+        close = np.isfinite(move) & (np.abs(move) < 1e-10)
+        log_c = np.where(close, log_c, np.minimum(np.where(outside, middle, aimed), np.log(LARGEST)))
         best = at_budget(task, params, np.exp(log_c))
-        if (np.abs(move) < 1e-10).all() or (log_c >= np.log(LARGEST)).all():
+        if (close | (log_c >= np.log(LARGEST))).all():
             break
     with np.errstate(all="ignore"):
         reached = np.abs(best.loss / wanted - 1) < 1e-7
@@ -149,15 +156,17 @@ def _searched(task: Task, params: Array, c: Array) -> Array:
     values = _values(task, u[None], c[:, None], columns)
     k = values.argmin(1)
     inner = np.clip(k, 1, GRID - 2)
-    beside = np.isfinite(values[rows, inner - 1]) & np.isfinite(values[rows, inner + 1])
-    edge = (k == 0) | (k == GRID - 1) | ~beside | ~np.isfinite(values[rows, k])
+    edge = (k == 0) | (k == GRID - 1) | ~np.isfinite(values[rows, k])
     lo, hi = u[inner - 1], u[inner + 1]
     slope = _slope_of(task, c, columns, (lo + hi) / 2)
     for _ in range(HALVINGS):
         middle = (lo + hi) / 2
-        falls = slope(middle) < 0
+        # much served, the best size is close to one that leaves no tokens, where the slope means nothing
+        falls = (slope(middle) < 0) & (task.cost.tokens(np.exp(middle), c) > 1)
         lo, hi = np.where(falls, middle, lo), np.where(falls, hi, middle)
-    return np.where(edge, np.nan, np.exp((lo + hi) / 2))
+    size = np.exp((lo + hi) / 2)
+    with np.errstate(all="ignore"):
+        return np.where(edge | ~(task.cost.tokens(size, c) > FEWEST), np.nan, size)
 
 
 def _values(task: Task, u: Array, c: Array, columns: Mapping[str, Array]) -> Array:

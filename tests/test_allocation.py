@@ -93,6 +93,15 @@ def test_serving_moves_the_optimum_as_sardana_says() -> None:
     assert found["N"] < optimum(one, loss=loss)["N"][0]
 
 
+@pytest.mark.parametrize("served", [1e9, 1e12, 1e15])
+@pytest.mark.parametrize("loss", [1.9, 2.2, 3.5])
+def test_every_loss_above_the_floor_has_a_budget_whatever_is_served(loss: float, served: float) -> None:
+    one = find_published("besiroglu2024")
+    found = optimum(one, loss=loss, cost=cost_named("6ND", served=served)).iloc[0]
+    n, d = inference_optimum(loss, served, **one.law.published[one.name])
+    assert (found["N"], found["D"]) == pytest.approx((float(n), float(d)), rel=1e-6)
+
+
 def test_few_unique_tokens_are_repeated_as_muennighoff_says() -> None:
     one = find_published("muennighoff2023")
     found = optimum(one, C=1e22, unique=25e9).iloc[0]
