@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -43,19 +44,23 @@ class _Hashed(io.RawIOBase):
             raise
 
 
-def save(folder: Path, training: Training) -> None:
-    """Write the checkpoint of `training` to `folder`; RecordError where it cannot be, the old one then intact."""
+def save(folder: Path, training: Training, check: Callable[[], None] = lambda: None) -> None:
+    """Write the checkpoint of `training` to `folder`; RecordError where it cannot be, the old one then intact.
+
+    `check` is asked before the file takes its place: it raises where this process may no longer write.
+    """
     current, previous = (folder / name for name in NAMES)
-    partial = folder / "checkpoint.pt.tmp"
+    partial = folder / f"checkpoint.pt.{os.getpid()}.tmp"  # a process that lost its lease may be writing yet
     with writing(current):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
                 _write(file, _pack(training))
+            check()
             if current.exists():
                 current.replace(previous)
             partial.replace(current)
-        except OSError:
+        except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
@@ -90,8 +95,8 @@ def load(folder: Path) -> dict[str, Any] | None:
 
 def remove(folder: Path) -> None:
     """Delete the checkpoints in `folder`: its stack is done."""
-    for name in NAMES:
-        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("checkpoint.*"):  # with what kills have left half written
+        path.unlink(missing_ok=True)
 
 
 def _pack(training: Training) -> dict[str, Any]:

@@ -87,10 +87,16 @@ def _parser() -> argparse.ArgumentParser:
         "train a grid into a folder; finished runs are skipped, stopped ones continue",
         "sweeps run demo --out out/demo",
         "sweeps run grid.toml --out out/grid --device cuda --slots 64",
+        "sweeps run grid.toml --out /shared/grid --no-wait    (on several machines at once)",
     )
     _grid(run)
     run.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the runs; made if need be")
-    run.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: cuda where there is one)")
+    run.add_argument(
+        "--device",
+        "--devices",
+        metavar="NAMES",
+        help="cpu, cuda (all there are) or cuda:0,cuda:1: a process each (default: cuda where there is one)",
+    )
     run.add_argument(
         "--workers", type=_positive, metavar="N", help="processes, one stack each at a time (default: by cost)"
     )
@@ -102,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="time between checkpoints (default 30)"
+    )
+    run.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="end when only stacks are left that other processes train (default: wait, and take over what they leave)",
     )
 
     status = command(
@@ -203,10 +214,13 @@ def _run(args: argparse.Namespace) -> int:
         threads=args.threads,
         max_slots=args.slots,
         checkpoint_seconds=args.checkpoint_seconds,
+        wait_for_others=not args.no_wait,
     )
     for outcome in outcomes:
         if outcome.state == "failed":
             _say(f"sweeps: stack {outcome.stack} failed: {outcome.message}")
+        elif outcome.state == "elsewhere":
+            _say(f"sweeps: stack {outcome.stack} left to others: {outcome.message}")
     return _ended([outcome.state for outcome in outcomes], plan, args)
 
 

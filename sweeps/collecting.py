@@ -15,17 +15,31 @@ import pandas as pd
 
 from scaling.columns import CURVES, RUNS
 from scaling.errors import ScalingError
-from sweeps.records import cell, read_curve, read_final, read_run, read_tail, run_keys, write_text, writing
+from sweeps.leases import holder_of_run, holders
+from sweeps.records import (
+    cell,
+    read_curve,
+    read_failure,
+    read_final,
+    read_run,
+    read_tail,
+    run_keys,
+    write_text,
+    writing,
+)
 
 
 def status(out: str | os.PathLike[str]) -> pd.DataFrame:
-    """One row a run: run, group, status, step, steps, loss (latest validation), idle (seconds since a row).
+    """One row a run: run, group, status, step, steps, loss (latest validation), idle (seconds since a row), holder (who
+    trains its stack now), reason (why its stack failed, one line).
 
     status is finished, diverged, failed (its stack stopped on an error), running, or waiting (no step logged yet).
     """
-    rows = []
+    rows, held = [], holders(Path(out))
     for key in run_keys(out):
         record, final, tail = read_run(out, key), read_final(out, key), read_tail(out, key)
+        holder = None if final is not None else holder_of_run(record["stack"], record["trunk"], held)
+        state = _state(out, record, final, bool(tail))
         if final is not None:
             step, loss = final["steps"], final["loss"]
         else:
@@ -35,14 +49,16 @@ def status(out: str | os.PathLike[str]) -> pd.DataFrame:
             {
                 "run": key,
                 "group": record["run"]["group"],
-                "status": _state(out, record, final, bool(tail)),
+                "status": state,
                 "step": step,
                 "steps": record["run"]["steps"],
                 "loss": math.nan if loss is None else loss,
                 "idle": max(0.0, time.time() - (Path(out) / key / "curve.csv").stat().st_mtime),
+                "holder": holder.name if holder else "",
+                "reason": read_failure(out, record["stack"], record["trunk"]) if state == "failed" else "",
             }
         )
-    return pd.DataFrame(rows, columns=["run", "group", "status", "step", "steps", "loss", "idle"])
+    return pd.DataFrame(rows, columns=["run", "group", "status", "step", "steps", "loss", "idle", "holder", "reason"])
 
 
 def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -116,6 +132,6 @@ def _row(record: Mapping[str, Any], final: Mapping[str, Any] | None, state: str)
 def _state(out: str | os.PathLike[str], record: Mapping[str, Any], final: Mapping[str, Any] | None, begun: bool) -> str:
     if final is not None:
         return final["status"]
-    if (Path(out) / ".stacks" / record["stack"] / "failure.txt").exists():
+    if read_failure(out, record["stack"], record["trunk"]) is not None:
         return "failed"
     return "running" if begun else "waiting"

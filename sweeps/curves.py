@@ -6,6 +6,7 @@ A row belongs to an edge and goes to the curve of every run through it that has 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Curves:
     run         any run of the stack: its shape decides what is logged and what it costs
     unfinished  keys of the runs without a final file
     counts      numbers of updates after which every run is validated
+    check       raises where this process may no longer write; asked before it does
     """
 
     out: Path
@@ -32,6 +34,7 @@ class Curves:
     unfinished: set[str]
     counts: frozenset[int]
     bytes_per_token: float
+    check: Callable[[], None] = lambda: None
     waiting: dict[str, tuple[Edge, list[Row]]] = field(default_factory=dict)
     last: dict[str, Row] = field(default_factory=dict)
 
@@ -83,6 +86,7 @@ def validate(curves: Curves, edge: Edge, loss: float, spread: float) -> bool:
 
 def flush(curves: Curves) -> None:
     """Append all waiting rows to the curves of their runs."""
+    curves.check()
     for edge, rows in curves.waiting.values():
         if rows:
             for key in curves.unfinished.intersection(edge.runs):

@@ -106,7 +106,7 @@ def plan_text(record: dict[str, Any]) -> str:
 
 
 def status_text(states: pd.DataFrame) -> str:
-    """The table of `collecting.status` for people, and a count of each status."""
+    """The table of `collecting.status` for people, a count of each status, who is at work, and what failed and why."""
     header = ("run", "group", "status", "updates", "val_loss", "last row")
     rows = [
         (
@@ -120,7 +120,12 @@ def status_text(states: pd.DataFrame) -> str:
         for row in states.to_dict("records")
     ]
     counts = ", ".join(f"{n} {state}" for state, n in states["status"].value_counts().sort_index().items())
-    return "\n".join([*table(header, rows), "", f"{len(states)} runs: {counts}"])
+    said = [f"{len(states)} runs: {counts}"]
+    for holder, count in states["holder"][states["holder"] != ""].value_counts(sort=False).items():
+        said.append(f"{holder} trains {count} of them")
+    for reason, count in states["reason"][states["reason"] != ""].value_counts(sort=False).items():
+        said += _wrapped("failed", f"{count} runs: {reason}")
+    return "\n".join([*table(header, rows), "", *said])
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

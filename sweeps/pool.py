@@ -1,66 +1,56 @@
-"""Where stacks train: in this process, or on a CPU in one process a core with one thread each.
+"""Who trains which stack: one process per accelerator, or on a CPU one a core with one thread each.
 
-Every stack is on its own: it fails, is stopped and resumes alone, and no failure stops the others. A stack whose runs
-gain nothing from each other's company goes as several, one a tree, so that the last core does not wait for the
-largest stack.
+The queue is the folder itself: what is not done there and nobody holds a lease on, the largest stack first. So several
+sweeps, also on several machines, may be pointed at one folder and share its work. Every stack is on its own: it fails,
+is stopped and resumes alone, and no failure stops the others. A stack whose runs gain nothing from each other's company
+goes as several, one a tree, so that the last core does not wait for the largest stack.
 """
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
 import os
-import signal
+import re
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, Literal
 
-# Before torch is imported. Threads that wait by spinning hinder each other wherever another process wants a core: with
-# one such process on two cores, two spinning threads took 10 to 20 times as long as one, two sleeping ones no longer.
+# Before torch is imported, here and in the processes that inherit it. Threads that wait by spinning hinder each other
+# wherever another process wants a core: with one such process on two cores, two spinning threads took 10 to 20 times as
+# long as one, two sleeping ones no longer.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
 from scaling.errors import ScalingError
+from sweeps import records
+from sweeps.estimate import cores
+from sweeps.leases import LEASE_SECONDS, holder_of, holders
 from sweeps.progress import Bars, Lines, Report, display
-from sweeps.records import writing
-from sweeps.runs import Stack, stack_key
+from sweeps.runs import Stack, part_key
 from sweeps.tokens import Tokens
-from sweeps.train import default_slots, train_stack
+from sweeps.train import default_slots
+from sweeps.workers import (
+    Options,
+    Outcome,
+    Worker,
+    death,
+    dismiss,
+    give,
+    keep_failure,
+    start,
+    stop_on_signals,
+    train_here,
+)
 
 #: Elements, tokens of an update times width, from which several threads are worth having when cores are idle: measured
 #: on two cores up to 2**17.6, where sleeping threads gain a tenth; beyond is a guess.
 THREADED_ELEMENTS = 2**18
 #: Training FLOPs that a second process must take over to be worth its start: a few seconds, most of it importing torch.
 SPAWN_FLOPS = 5e10
-#: How long to wait for another process that is training the same stack: a killed sweep's workers notice within a
-#: segment that it is gone.
-LOCK_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train, beyond what the runs say; none of it changes results beyond rounding."""
-
-    device: str
-    threads: int
-    max_slots: int | None = None
-    checkpoint_seconds: float = 30.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the training of one stack ended; `message` says why it failed."""
-
-    stack: str
-    state: Literal["done", "stopped", "failed"]
-    message: str = ""
+#: Seconds between two looks at the leases of others, and at signals.
+POLL_SECONDS = 0.5
 
 
 def run_stacks(
@@ -73,37 +63,70 @@ def run_stacks(
     threads: int | None = None,
     max_slots: int | None = None,
     checkpoint_seconds: float = 30.0,
+    lease_seconds: float = LEASE_SECONDS,
+    wait_for_others: bool = True,
     show: Bars | Lines | None = None,
 ) -> list[Outcome]:
     """Train `stacks` into `out`, whose run folders are open; one Outcome a stack, in the order given.
 
-    device   "cpu", "cuda" or "cuda:1"; None takes CUDA where there is one
-    workers  processes, each training one stack at a time; None takes one a core, or one for little work
+    device   "cpu", "cuda" (all that torch sees), "cuda:1", or several with commas between; None takes CUDA where there
+             is one. Every CUDA device gets a process of its own
+    workers  processes, each training one stack at a time, dealt to the devices in turn; None takes one a device, on a
+             CPU one a core, or one for little work
     threads  threads of each process; None takes one, more only for large models on idle cores
+    wait_for_others  stay until stacks that other processes train are done too, and take over what they leave; without
+             it, such stacks end as "elsewhere"
 
     SIGINT and SIGTERM write checkpoints and end the training cleanly, with state "stopped". With several workers the
     calling script needs the usual `if __name__ == "__main__":`, for they are spawned.
     """
-    where = _device(device)
-    parts = {part.key: (stack, part) for stack in stacks for part in split(stack, where, max_slots)}
-    left = sorted((part for _, part in parts.values()), key=cost, reverse=True)  # so that none expensive starts late
-    cores = _cores()
+    devices = parse_devices(device)
+    kind = devices[0].partition(":")[0]
+    parts = {part.key: (stack, part) for stack in stacks for part in split(stack, kind, max_slots)}
+    ordered = sorted((part for _, part in parts.values()), key=cost, reverse=True)  # so that none expensive starts late
+    done = [part for part in ordered if all(records.is_done(out, run.key) for run in part.runs)]
+    before = {part.key for part in done}
+    queue = _Queue([part for part in ordered if part.key not in before], out)
     if workers is None:
-        others = sum(cost(part) for part in left[1:])  # all that could go on beside the largest
-        workers = cores if where == "cpu" and others > SPAWN_FLOPS else 1
-    workers = max(1, min(workers, len(left)))
+        others = sum(cost(part) for part in queue.left[1:])  # all that could go on beside the largest
+        alone = kind == "cpu" and len(devices) == 1
+        workers = (cores() if others > SPAWN_FLOPS else 1) if alone else len(devices)
+    workers = max(1, min(workers, len(queue.left)))
     if threads is None:
-        threads = cores // workers if left and _elements(left[0]) >= THREADED_ELEMENTS else 1
-    options = Options(where, max(1, threads), max_slots, checkpoint_seconds)
-    for stack in stacks:
-        with suppress(OSError):
-            _failure(out, stack).unlink(missing_ok=True)
-    with show or display(left) as screen, _stop_on_signals() as stopping:
-        if workers == 1:
-            done = [_train(stack, tokens, out, options, stopping, screen.show) for stack in left]
-        else:
-            done = _spread(left, tokens, out, options, workers, stopping, screen)
-    return [_merged(stack, [o for o in done if parts[o.stack][0] is stack]) for stack in stacks]
+        threads = cores() // workers if queue.left and _elements(queue.left[0]) >= THREADED_ELEMENTS else 1
+    options = Options(devices[0], max(1, threads), max_slots, checkpoint_seconds, lease_seconds)
+    with show or display(ordered) as screen, stop_on_signals() as stopping:
+        for part in done:  # says so, and removes what a kill at the very end has left
+            train_here(part, tokens, out, replace(options, device="cpu"), stopping=stopping, report=screen.show)
+            queue.outcomes.append(Outcome(part.key, "done"))
+        work = _Work(queue, tokens, out, options, wait_for_others, stopping, screen)
+        if workers == 1 and kind == "cpu":
+            _train_in_turn(work)
+        if queue.left:
+            _spread(work, [devices[i % len(devices)] for i in range(workers)])
+    return [_merged(stack, [o for o in queue.outcomes if parts[o.stack][0] is stack]) for stack in stacks]
+
+
+def parse_devices(text: str | None) -> list[str]:
+    """Names of the devices that `text` asks for; ScalingError, in one line, for what is not there."""
+    count = torch.cuda.device_count()
+    if text is None:
+        text = "cuda" if count else "cpu"
+    found: list[str] = []
+    for name in text.split(","):
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+            raise ScalingError(
+                f"device must be cpu, cuda or cuda:<number>, got {name!r}; several have commas between, as in "
+                f"cuda:0,cuda:1"
+            )
+        if name != "cpu" and not count:
+            raise ScalingError(f"device {name!r} was asked for, but torch sees no CUDA device here; use cpu")
+        if ":" in name and int(name[5:]) >= count:
+            raise ScalingError(f"device {name!r} was asked for, but torch sees cuda:0 to cuda:{count - 1}")
+        found += [f"cuda:{i}" for i in range(count)] if name == "cuda" else [name]
+    if len({name.partition(":")[0] for name in found}) > 1:
+        raise ScalingError(f"devices must be of one kind, got {text!r}: give the CPU a sweep of its own in the folder")
+    return found
 
 
 def split(stack: Stack, device: str, max_slots: int | None) -> list[Stack]:
@@ -119,29 +142,9 @@ def split(stack: Stack, device: str, max_slots: int | None) -> list[Stack]:
     for trunk in trunks:
         edges = tuple(edge for edge in stack.edges if edge.trunk == trunk)
         keys = {key for edge in edges for key in edge.runs}
-        name = f"{stack.key}-{hashlib.sha256(trunk.encode()).hexdigest()[:6]}"
-        parts.append(Stack(name, tuple(run for run in stack.runs if run.key in keys), edges))
+        runs = tuple(run for run in stack.runs if run.key in keys)
+        parts.append(Stack(part_key(stack.key, trunk), runs, edges))
     return parts
-
-
-def _merged(stack: Stack, outcomes: Sequence[Outcome]) -> Outcome:
-    """One outcome of a stack's parts: the worst, with all that went wrong."""
-    states = [outcome.state for outcome in outcomes]
-    state: Literal["done", "stopped", "failed"] = "done"
-    if "failed" in states:
-        state = "failed"
-    elif "stopped" in states:
-        state = "stopped"
-    return Outcome(stack.key, state, "; ".join(dict.fromkeys(o.message for o in outcomes if o.message)))
-
-
-def _elements(stack: Stack) -> int:
-    return stack.runs[0].tokens_per_step * stack.runs[0].width
-
-
-def _failure(out: Path, stack: Stack) -> Path:
-    """Where the error that ended a stack, or a part of it, is kept."""
-    return out / ".stacks" / stack_key(stack.runs[0]) / "failure.txt"
 
 
 def cost(stack: Stack) -> float:
@@ -151,192 +154,146 @@ def cost(stack: Stack) -> float:
     return steps * run.tokens_per_step * run.flops_per_token["6N_with_attention"]
 
 
-def _device(name: str | None) -> str:
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = name.split(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise ScalingError(f"device must be cpu, cuda or cuda:<number>, got {name!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ScalingError(f"device {name!r} was asked for, but torch sees no CUDA device here; use cpu")
-    return name
+def _elements(stack: Stack) -> int:
+    return stack.runs[0].tokens_per_step * stack.runs[0].width
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Within, SIGINT and SIGTERM only set what the function given says; a second SIGINT interrupts as usual."""
-    caught: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        if number == signal.SIGINT and caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are someone else's business
-        before = {}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _train(
-    stack: Stack,
-    tokens: Tokens,
-    out: Path,
-    options: Options,
-    stopping: Callable[[], bool],
-    report: Callable[[Report], None],
-) -> Outcome:
-    """Train one stack here and say how it ended; nothing but an interrupt is raised."""
-    if stopping():
-        return Outcome(stack.key, "stopped")
-    torch.set_num_threads(options.threads)
-    try:
-        with _locked(out / ".stacks" / stack.key):
-            finished = train_stack(
-                stack,
-                tokens,
-                out,
-                device=torch.device(options.device),
-                max_slots=options.max_slots,
-                checkpoint_seconds=options.checkpoint_seconds,
-                stopping=stopping,
-                report=report,
-            )
-        return Outcome(stack.key, "done" if finished else "stopped")
-    except Exception as error:
-        message = str(error) if isinstance(error, ScalingError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # the message says it as well
-            failure = _failure(out, stack)
-            failure.parent.mkdir(parents=True, exist_ok=True)
-            failure.write_text(traceback.format_exc())
-        return Outcome(stack.key, "failed", message)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a stack's folder, so that no two processes train it; it goes with the process, even killed."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock: there it is the user's care
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ScalingError(
-                        f"another process is training in {folder.parent.parent}; wait for it or stop it"
-                    ) from None
-                time.sleep(0.2)
-        yield
+def _merged(stack: Stack, outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome of a stack's parts: the worst, with all that went wrong."""
+    worst = max(outcomes, key=lambda o: ("done", "elsewhere", "stopped", "failed").index(o.state))
+    return Outcome(stack.key, worst.state, "; ".join(dict.fromkeys(o.message for o in outcomes if o.message)))
 
 
 @dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    stack: Stack | None = None
+class _Queue:
+    """The stacks without an outcome that are in no worker's hands, the largest first, and the outcomes of others.
+
+    slots  stack -> how many of its runs may train at once, where memory has shown that it must be told
+    """
+
+    left: list[Stack]
+    out: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+    slots: dict[str, int] = field(default_factory=dict)
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    def take(self, say: Callable[[str], None]) -> Stack | None:
+        """The largest stack that no other process holds."""
+        held = holders(self.out) if self.left else {}
+        for stack in self.left:
+            holder = holder_of(stack.key, held)
+            if holder is None:
+                self.left.remove(stack)
+                return stack
+            if (stack.key, holder.id) not in self.told:
+                self.told.add((stack.key, holder.id))
+                say(f"{stack.key}  {holder.name} trains it")
+        return None
+
+    def note(self, stack: Stack, outcome: Outcome, say: Callable[[str], None]) -> None:
+        """Take in how a stack's training ended: put it back where it is to be tried again."""
+        if outcome.state == "memory" and outcome.slots > 1:
+            self.slots[stack.key] = outcome.slots // 2
+            say(f"{stack.key}  {outcome.message}; again with {outcome.slots // 2}")
+        elif outcome.state == "memory":
+            outcome = replace(outcome, state="failed", message=f"{outcome.message}: this shape does not fit")
+            keep_failure(self.out, stack, outcome.message)
+        if outcome.state in ("memory", "elsewhere"):
+            self.left = sorted([*self.left, stack], key=cost, reverse=True)
+        else:
+            self.outcomes.append(outcome)
+        if outcome.halts:
+            self.end("stopped")
+
+    def end(self, state: str) -> None:
+        """Leave all that has not begun: "stopped", or "elsewhere" with the name of who trains it."""
+        held = holders(self.out) if state == "elsewhere" else {}
+        for stack in self.left:
+            holder = holder_of(stack.key, held)
+            message = f"{holder.name} trains it" if holder else ""
+            self.outcomes.append(Outcome(stack.key, "elsewhere" if state == "elsewhere" else "stopped", message))
+        self.left = []
 
 
-def _spread(
-    left: Sequence[Stack],
-    tokens: Tokens,
-    out: Path,
-    options: Options,
-    count: int,
-    stopping: Callable[[], bool],
-    screen: Bars | Lines,
-) -> list[Outcome]:
-    """Train `left`, in this order, on `count` processes; one that dies fails its stack and is replaced."""
-    queue, outcomes, workers, told = list(left), list[Outcome](), list[_Worker](), False
+@dataclass(frozen=True)
+class _Work:
+    queue: _Queue
+    tokens: Tokens
+    out: Path
+    options: Options
+    wait_for_others: bool
+    stopping: Callable[[], bool]
+    screen: Bars | Lines
+
+
+def _train_in_turn(work: _Work) -> None:
+    """Train what is left in this process; returns with something left if that needs a fresh one."""
+    queue, say = work.queue, work.screen.say
+    while queue.left:
+        if work.stopping():
+            queue.end("stopped")
+        elif (stack := queue.take(say)) is not None:
+            outcome = train_here(
+                stack, work.tokens, work.out, work.options, stopping=work.stopping, report=work.screen.show
+            )
+            queue.note(stack, outcome, say)
+            if outcome.state == "memory":
+                return
+        elif work.wait_for_others:
+            time.sleep(POLL_SECONDS)
+        else:
+            queue.end("elsewhere")
+
+
+def _spread(work: _Work, seats: Sequence[str]) -> None:
+    """Train what is left, one process a seat (the name of a device); one that dies fails its stack and is replaced."""
+    queue, say = work.queue, work.screen.say
+    workers, free, told = list[Worker](), list(seats), False
     try:
-        while len(outcomes) < len(left):
-            if stopping():
-                outcomes += [Outcome(stack.key, "stopped") for stack in queue]
-                queue.clear()
-                if not told:
-                    for worker in workers:
-                        worker.process.terminate()  # SIGTERM: write a checkpoint and end
+        while queue.left or any(worker.stack for worker in workers):
+            if told or work.stopping() or any(outcome.halts for outcome in queue.outcomes):
+                queue.end("stopped")
+                for worker in workers if not told else ():
+                    worker.process.terminate()  # SIGTERM: write a checkpoint and end
                 told = True
-            while queue and len(workers) < count:
-                workers.append(_start(tokens, out, options))
-                _give(workers[-1], queue)
-            for pipe in wait([worker.pipe for worker in workers], timeout=0.5):
-                worker = next(worker for worker in workers if worker.pipe is pipe)
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    worker.process.join()
+            idle = [worker for worker in workers if worker.stack is None]
+            while (idle or free) and (stack := queue.take(say)) is not None:
+                if not idle:
+                    idle.append(start(work.tokens, work.out, replace(work.options, device=free.pop(0))))
+                    workers.append(idle[-1])
+                give(idle.pop(), stack, queue.slots.get(stack.key))
+            if queue.left and not work.wait_for_others and not any(worker.stack for worker in workers):
+                queue.end("elsewhere")
+            ready = wait([worker.pipe for worker in workers], timeout=POLL_SECONDS)
+            for worker in [worker for worker in workers if worker.pipe in ready]:
+                if not _listen(worker, work, told):
+                    dismiss(worker)
                     workers.remove(worker)
-                    if worker.stack is not None:
-                        text = f"its process died with exit code {worker.process.exitcode}"
-                        key = worker.stack.key
-                        outcomes.append(Outcome(key, "stopped") if told else Outcome(key, "failed", text))
-                    continue
-                if isinstance(message, Report):
-                    screen.show(message)
-                else:
-                    outcomes.append(message)
-                    worker.stack = None
-                    _give(worker, queue)
+                    free.append(worker.device)
     finally:
         for worker in workers:
-            worker.pipe.close()  # a worker without work ends, one at work stops at its next checkpoint
+            worker.pipe.close()  # all of them before any is waited for
         for worker in workers:
-            worker.process.join()
-    return outcomes
+            dismiss(worker)
 
 
-def _start(tokens: Tokens, out: Path, options: Options) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # fork does not go with threads that torch has started
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, tokens, out, options), daemon=False)
-    process.start()
-    there.close()
-    return _Worker(process, here)
-
-
-def _give(worker: _Worker, queue: list[Stack]) -> None:
-    if queue:
-        worker.stack = queue.pop(0)
-        with suppress(OSError):  # if it has died, the next read says so
-            worker.pipe.send(worker.stack)
-
-
-def _work(pipe: Connection, tokens: Tokens, out: Path, options: Options) -> None:
-    """Body of a worker process: train what comes through the pipe until it closes."""
-    orphaned: list[bool] = []
-
-    def report(value: Report) -> None:
-        try:
-            pipe.send(value)
-        except OSError:
-            orphaned.append(True)
-
-    with _stop_on_signals() as signalled:
-        parent = multiprocessing.parent_process()
-
-        def stopping() -> bool:
-            return signalled() or bool(orphaned) or (parent is not None and not parent.is_alive())
-
-        while not stopping():
-            try:
-                stack = pipe.recv()
-                pipe.send(_train(stack, tokens, out, options, stopping, report))
-            except (EOFError, OSError):
-                return
+def _listen(worker: Worker, work: _Work, told: bool) -> bool:
+    """Take in one message of a worker; False if it should be replaced: it has died, or run out of memory."""
+    try:
+        message = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        if (stack := worker.stack) is not None:
+            worker.stack = None
+            text = death(worker)
+            if not told:
+                keep_failure(work.out, stack, text)
+            work.queue.note(stack, Outcome(stack.key, "stopped" if told else "failed", text), work.screen.say)
+        return False
+    if isinstance(message, Report):
+        work.screen.show(message)
+        return True
+    stack, worker.stack = worker.stack, None
+    assert stack is not None, "an outcome without work"
+    work.queue.note(stack, message, work.screen.say)
+    return message.state != "memory"

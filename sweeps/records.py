@@ -4,6 +4,8 @@
     OUT/<key>/run.json         immutable, written before step 0: the Run and all that follows from it
     OUT/<key>/curve.csv        one row a logged step, appended
     OUT/<key>/final.json       written last, by rename: a run is done if and only if it exists
+    OUT/.stacks/<stack>/       checkpoints (see `checkpoint`), and failure.txt of a stack that stopped on an error
+    OUT/.leases/               who trains which stack (see `leases`)
 
 State is read from these files and stored nowhere else. A row counts once its line is complete. Numbers are written so
 that reading them gives the same float back; what is missing is empty, in a CSV, and null in JSON.
@@ -17,7 +19,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +30,7 @@ import pandas as pd
 from scaling.columns import CURVES
 from scaling.errors import ScalingError
 from sweeps import parametrization
-from sweeps.runs import SCHEMA_VERSION, Run
+from sweeps.runs import SCHEMA_VERSION, Run, part_key
 from sweeps.tokens import Tokens, manifest_record
 
 #: Columns of curve.csv; the folder says which run it is.
@@ -166,6 +168,30 @@ def read_tail(out: str | os.PathLike[str], key: str, size: int = 1 << 16) -> lis
         file.seek(max(0, path.stat().st_size - size))
         lines = complete(file.read().decode()).splitlines()[1:]  # the first is the header, or cut by the seek
     return [dict(zip(CURVE_COLUMNS, line.split(","), strict=True)) for line in lines]
+
+
+def write_failure(out: str | os.PathLike[str], stack: str, reason: str, trace: str = "") -> None:
+    """Keep why a stack, or a part of it, failed: the traceback, and as last line the reason."""
+    path = Path(out) / ".stacks" / stack / "failure.txt"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{trace}\n{reason}\n" if trace else f"{reason}\n")
+
+
+def read_failure(out: str | os.PathLike[str], stack: str, trunk: str) -> str | None:
+    """Why the stack of a run, or the part with its trunk, failed: one line; None where it did not."""
+    for key in (part_key(stack, trunk), stack):
+        with suppress(FileNotFoundError):
+            lines = (Path(out) / ".stacks" / key / "failure.txt").read_text().strip().splitlines()
+            return lines[-1] if lines else "for no reason that could be written"
+    return None
+
+
+def clear_failures(out: str | os.PathLike[str], stack: str) -> None:
+    """Forget that a stack, its parts, or what it is a part of failed: it is trained again."""
+    for path in (Path(out) / ".stacks").glob("*/failure.txt"):
+        if path.parent.name.startswith(stack) or stack.startswith(path.parent.name + "-"):
+            path.unlink(missing_ok=True)
 
 
 def run_keys(out: str | os.PathLike[str]) -> list[str]:

@@ -184,6 +184,11 @@ def stack_key(run: Run) -> str:
     return f"w{run.width}-d{run.depth}-{_digest(values)}"
 
 
+def part_key(stack: str, trunk: str) -> str:
+    """Name of the part of a stack that is one tree alone."""
+    return f"{stack}-{hashlib.sha256(trunk.encode()).hexdigest()[:6]}"
+
+
 def validation_counts(evals_per_octave: int, stop: int) -> NDArray[np.int64]:
     """Numbers of updates, up to `stop`, after which every run is validated: `evals_per_octave` a doubling, rounded.
 

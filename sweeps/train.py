@@ -96,10 +96,12 @@ def train_stack(
     checkpoint_seconds: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
     report: Callable[[Report], None] = lambda report: None,
+    check: Callable[[], None] = lambda: None,
 ) -> bool:
     """Train what is not done of `stack` into the folders of its runs (opened before); False if stopped before the end.
 
-    Continues from the checkpoint in OUT/.stacks/<key> where there is one. `stopping` is asked after every segment.
+    Continues from the checkpoint in OUT/.stacks/<key> where there is one. `stopping` is asked after every segment;
+    `check` before anything is written, and it raises where this process may no longer write.
     OSError where `out` cannot be written: what is there stays as it is.
     """
     forks, run, folder = Forks(stack), stack.runs[0], out / ".stacks" / stack.key
@@ -114,7 +116,7 @@ def train_stack(
         records.truncate_rows(out, key, count - 1)
     most = max_slots or default_slots(run, device)
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
-    log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token)
+    log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check)
     meter = Meter(forks, tuple(training.planned), steps_done(training, forks))
     shown = -math.inf
     saved = -math.inf  # the first checkpoint comes before the first step: it says what was planned
@@ -125,7 +127,7 @@ def train_stack(
         stop = stopping()
         if stop or time.monotonic() - saved > checkpoint_seconds:
             curves.flush(log)
-            checkpoint.save(folder, training)
+            checkpoint.save(folder, training, check)
             saved = time.monotonic()
         if stop:
             report(meter.read("stopped", steps_done(training, forks), latest(training, log)))
@@ -148,6 +150,7 @@ def train_stack(
         if time.monotonic() - shown > REPORT_SECONDS:
             report(meter.read("training", steps_done(training, forks), latest(training, log)))
             shown = time.monotonic()
+    check()
     checkpoint.remove(folder)
     report(meter.read("done", steps_done(training, forks), latest(training, log)))
     return True

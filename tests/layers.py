@@ -16,7 +16,9 @@ PACKAGES = ("scaling", "sweeps")
 #: What `sweeps` may know of `scaling`: shared definitions, and how a mistake is said.
 SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "scaling.errors"})
 #: What trains, and may import torch. All else in `sweeps` plans, looks and collects, on a machine without torch.
-TRAINS = frozenset(f"sweeps.{name}" for name in ("model", "optim", "loss", "slots", "checkpoint", "train", "pool"))
+TRAINS = frozenset(
+    f"sweeps.{name}" for name in ("model", "optim", "loss", "slots", "checkpoint", "train", "workers", "pool")
+)
 #: The one door through which a torch-free module may reach training, and only inside a function.
 DOOR = ("sweeps.cli", "sweeps.pool")
 MAX_LINES = 450

@@ -234,7 +234,7 @@ def test_real_text_is_learnt_beyond_its_letter_frequencies(trained: Train, tmp_p
     assert final(tmp_path / "out", run)["loss"] < unigram_entropy - 0.3  # context counts, clearly
 
 
-def test_a_full_disk_fails_one_stack_in_one_line_and_keeps_what_is_there(
+def test_a_full_disk_stops_the_sweep_in_one_line_and_keeps_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = alone(a_run(steps=6, warmup=0)), alone(a_run(steps=40, width=32, seed=1))
@@ -250,7 +250,7 @@ def test_a_full_disk_fails_one_stack_in_one_line_and_keeps_what_is_there(
     with monkeypatch.context() as patch:
         patch.setattr(records, "append_rows", full)
         outcomes = pool.run_stacks([bad, good], TOKENS, tmp_path, device="cpu", workers=1, threads=1)
-    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert [outcome.state for outcome in outcomes] == ["failed", "stopped"]  # the other would fail as well
     assert "No space left on device" in outcomes[0].message and "\n" not in outcomes[0].message
     kept = curve(tmp_path, bad.runs[0])
     assert kept and not records.is_done(tmp_path, bad.runs[0].key)
@@ -281,7 +281,7 @@ def test_a_failed_stack_in_a_process_does_not_stop_the_others(tmp_path: Path) ->
 
 
 def test_little_work_is_not_worth_a_second_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_start", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(pool, "start", lambda *_: pytest.fail("a process was started"))
     stacks = [alone(a_run(steps=6, warmup=0)), alone(a_run(steps=6, warmup=0, width=8))]
     outcomes = pool.run_stacks(stacks, TOKENS, opened(tmp_path, *stacks), device="cpu")
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
