@@ -26,9 +26,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import scaling
-from scaling.plots import HELD, LAW, STYLE, save
 from scaling.rehearsal import too_little
 from scaling.stacking import Stack
+from scaling.style import LIGHT, drawing, save
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 NEAR, FAR = 4 * 0.998, 30 * 0.998  # budgets are rounded
@@ -200,13 +200,13 @@ def main() -> None:
 
 def draw(found: pd.DataFrame) -> None:
     FIGURES.mkdir(exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9.2, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         errors(left, found)
         reliability(right, found)
     save(figure, str(FIGURES / "calibration_errors.png"))
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9.2, 3.8), layout="constrained")
         distances(figure.subplots(), found)
     save(figure, str(FIGURES / "calibration_distance.png"))
@@ -217,8 +217,8 @@ def errors(ax: Axes, found: pd.DataFrame) -> None:
     error = (by_family(found, NEAR, "error") * 100).sort_values("plain")
     at = np.arange(len(error))
     ax.hlines(at, error["stack"], error["plain"], color="0.8", lw=2, zorder=1)
-    ax.plot(error["plain"], at, "o", color=HELD, label="plain law")
-    ax.plot(error["stack"], at, "o", color=LAW, label="regularised stack")
+    ax.plot(error["plain"], at, "o", color=LIGHT.held, label="plain law")
+    ax.plot(error["stack"], at, "o", color=LIGHT.law, label="regularised stack")
     ax.set_yticks(at, list(error.index))
     ax.set_xlim(left=0)
     ax.set_xlabel("median absolute error beyond 4 times the compute (%)")
@@ -230,7 +230,10 @@ def reliability(ax: Axes, found: pd.DataFrame) -> None:
     from scipy.special import ndtri
 
     levels = np.linspace(0.1, 0.98, 23)
-    for procedure, color, label in (("plain", HELD, "plain law, bootstrap"), ("stack", LAW, "regularised stack")):
+    for procedure, color, label in (
+        ("plain", LIGHT.held, "plain law, bootstrap"),
+        ("stack", LIGHT.law, "regularised stack"),
+    ):
         one = found[found["procedure"] == procedure]
         covers = [
             by_family(one.assign(half=one["half"] * ndtri(0.5 + v / 2) / 1.6448536), NEAR, "coverage")[procedure].mean()

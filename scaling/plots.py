@@ -1,244 +1,241 @@
-"""Plots one would print: functions that draw on given Axes and return them, in one colour-blind safe style.
-
-Sizes are shades of one map, fitted runs are dots, held-out runs are stars, the law is a line, a forecast is a band.
-"""
+"""Figures of a fit by name: what `scaling plot --kind` draws, and the figure that suits a law best."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from scaling.allocation import optimum
-from scaling.errors import ScalingError
-from scaling.files import write_whole
+from scaling.errors import ScalingError, nearest
+from scaling.figures.allocation import plot_allocation
+from scaling.figures.budgets import plot_frontier, plot_power
+from scaling.figures.certainty import free_names, plot_parameters, plot_profile
+from scaling.figures.checks import plot_observed, plot_rehearsal, plot_residuals, residual_columns
+from scaling.figures.curves import plot_curve, plot_curves
+from scaling.figures.surface import plot_contour
 from scaling.fitting import Fit
-from scaling.forecasting import forecast
 from scaling.heldout import HeldOut
 from scaling.intervals import Draws
-from scaling.rehearsal import budget
-
-LAW, HELD, BAND = "#0072B2", "#D55E00", "#56B4E9"  # Okabe & Ito 2008: distinct under all common colour blindness
-SIZES = mpl.colormaps["viridis"]
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.4,
-    "figure.dpi": 110,
-    "savefig.dpi": 200,
-    "svg.fonttype": "none",
-}
-UNITS = {"N": "parameters $N$", "D": "training tokens $D$", "C": "training compute $C = 6ND$ (FLOP)"}
+from scaling.profiles import profile
+from scaling.style import drawing
 
 
-def plot_compute(
-    ax: Axes, draws: Draws, *, curves: pd.DataFrame | None = None, held: HeldOut | None = None, level: float = 0.9
-) -> Axes:
-    """Loss against compute for a law of N and D: every run, its curve if given, the law at each size, the frontier's
-    band.
+@dataclass(frozen=True)
+class Shown:
+    """What a figure shows beside the fit: held-out runs, curves (run, tokens, loss, N), budgets in FLOP."""
 
-    `curves` has columns run, tokens, loss and N (a run's curve is drawn at 6 N tokens).
-    """
-    fit = draws.fit
-    sizes = np.unique(fit.table["N"])
-    if held is not None:
-        sizes = np.unique(np.concatenate([sizes, held.outcome["N"]]))
-    norm = LogNorm(sizes.min() / 1.3, sizes.max() * 1.3)
-    c_fit = budget(fit, fit.table)
-    c_max = c_fit.max() if held is None else max(c_fit.max(), budget(fit, held.outcome).max())
-    span = np.geomspace(c_fit.min() / 1.5, c_max * 2, 60)
-    if curves is not None:
-        for _, rows in curves.groupby("run", sort=False):
-            n = float(rows["N"].iloc[0])
-            ax.plot(6 * n * rows["tokens"], rows["loss"], color=SIZES(norm(n)), lw=0.7, alpha=0.45, zorder=1)
-    front = optimum(draws, C=span, level=level)
-    ax.fill_between(
-        front["C"],
-        front["lo"],
-        front["hi"],
-        color=BAND,
-        alpha=0.25,
-        lw=0,
-        zorder=0,
-        label=f"{level:.0%} forecast at the optimum",
-    )
-    ax.plot(front["C"], front["loss"], color=LAW, zorder=3, label="law at the optimal $N$")
-    for n in sizes:
-        at = fit.table["N"] == n
-        ds = list(fit.table["D"][at]) + (list(held.outcome["D"][held.outcome["N"] == n]) if held is not None else [])
-        d = np.geomspace(min(ds), max(ds), 40)
-        ax.plot(6 * n * d, fit.predict(N=n, D=d), color=SIZES(norm(n)), lw=1, ls=(0, (4, 2)), zorder=2)
-    ax.scatter(
-        c_fit,
-        fit.table["loss"],
-        c=SIZES(norm(fit.table["N"])),
-        s=22,
-        edgecolor="white",
-        lw=0.5,
-        zorder=4,
-        label="fitted runs",
-    )
-    if held is not None:
-        c_held = budget(fit, held.outcome)
-        _held_points(ax, c_held, held.outcome)
-    losses = np.concatenate([fit.table["loss"], [] if held is None else held.outcome["observed"]])
-    _log_axes(ax, UNITS["C"], "validation loss (nats/token)")
-    lowest = np.inf if held is None else held.outcome["lo"].min()
-    ax.set_ylim(min(losses.min(), front["loss"].min(), lowest * 1.02) * 0.96, losses.max() * 1.08)
-    ax.set_xlim(span[0], span[-1])
-    bar = ax.figure.colorbar(mpl.cm.ScalarMappable(norm, SIZES), ax=ax, pad=0.02, fraction=0.05)
-    bar.set_label(UNITS["N"])
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(_short))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.outline.set_visible(False)
-    ax.legend(loc="upper right")
-    return ax
+    draws: Draws
+    held: HeldOut | None = None
+    curves: pd.DataFrame | None = None
+    budgets: Sequence[float] | None = None
+    level: float = 0.9
+
+    @property
+    def fit(self) -> Fit:
+        return self.draws.fit
 
 
-def plot_power(ax: Axes, draws: Draws, *, held: HeldOut | None = None, level: float = 0.9, reach: float = 10.0) -> Axes:
-    """A law of one variable: the runs, the law, and its forecast band up to `reach` times beyond them."""
-    fit = draws.fit
-    column = fit.columns[fit.law.inputs[0]]
-    x = fit.table[column].to_numpy()
-    top = x.max() * reach if held is None else max(x.max(), held.outcome[column].max()) * 1.5
-    span = np.linspace(x.min(), top, 100) if fit.law.zero else np.geomspace(x.min(), top, 100)
-    at: dict[str, Any] = {column: span}
-    band = forecast(draws, level=level, **at)
-    ax.fill_between(span, band["lo"], band["hi"], color=BAND, alpha=0.25, lw=0, label=f"{level:.0%} forecast")
-    ax.plot(span, band["loss"], color=LAW, label=fit.law.name)
-    ax.scatter(
-        x, fit.table[fit.columns["loss"]], s=20, color="0.25", edgecolor="white", lw=0.5, zorder=4, label="fitted runs"
-    )
-    if held is not None:
-        _held_points(ax, held.outcome[column], held.outcome)
-    ax.axvline(x.max(), color="0.6", lw=0.8, ls=":")
-    label = f"{fit.law.predicts} ({fit.law.unit})"
-    if fit.law.signed or fit.law.zero:
-        ax.set_xlabel(UNITS.get(column, column))
-        ax.set_ylabel(label)
-    else:
-        _log_axes(ax, UNITS.get(column, column), label)
-    ax.legend(loc="best")
-    return ax
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure: what it shows in words, which laws have it, and how it is drawn."""
 
-
-def plot_observed(ax: Axes, fit: Fit, *, held: HeldOut | None = None) -> Axes:
-    """Predicted against observed loss, held-out runs with their intervals."""
-    observed = fit.table[fit.columns["loss"]].to_numpy()
-    predicted = observed + fit.residuals if fit.law.signed else observed * np.exp(fit.residuals)
-    every = [observed, predicted]
-    ax.scatter(
-        observed, predicted, s=20, color=LAW, edgecolor="white", lw=0.5, zorder=3, label=f"fitted, {len(observed)} rows"
-    )
-    if held is not None:
-        out = held.outcome
-        ax.errorbar(
-            out["observed"], out["loss"], yerr=_bars(out), fmt="none", ecolor=HELD, elinewidth=1, capsize=2, zorder=3
-        )
-        label = f"held out, {int(out['inside'].sum())} of {len(out)} inside"
-        ax.scatter(
-            out["observed"], out["loss"], marker="*", s=95, color=HELD, edgecolor="white", lw=0.5, zorder=5, label=label
-        )
-        every += [out[name].to_numpy() for name in ("observed", "lo", "hi")]
-    lo, hi = min(v.min() for v in every), max(v.max() for v in every)
-    lo, hi = (lo - 0.03 * (hi - lo), hi + 0.03 * (hi - lo)) if fit.law.signed else (lo * 0.985, hi * 1.015)
-    ax.plot([lo, hi], [lo, hi], color="0.5", lw=0.8, zorder=1)
-    ax.set_xlim(lo, hi)
-    ax.set_ylim(lo, hi)
-    ax.set_aspect("equal")
-    ax.set_xlabel(f"observed {fit.law.predicts} ({fit.law.unit})")
-    ax.set_ylabel(f"predicted {fit.law.predicts} ({fit.law.unit})")
-    ax.legend(loc="upper left")
-    return ax
-
-
-def plot_curve(ax: Axes, below: Axes, held: HeldOut, *, fitted: bool = True) -> Axes:
-    """A held-out curve with its forecast and band; the learning rates of it and of the fitted curves below."""
-    out, table = held.outcome, held.draws.fit.table
-    if fitted:
-        for i, (run, rows) in enumerate(table.groupby("run", sort=False)):
-            ax.plot(
-                rows["step"], rows["loss"], color="0.72", lw=0.8, zorder=1, label="fitted curves" if i == 0 else None
-            )
-            lr = table.attrs["schedules"].lr[str(run)]
-            below.plot(np.arange(len(lr)), lr, color="0.72", lw=0.8)
-    band = out if held.band is None else held.band[held.band["step"] >= out["step"].min()]
-    ax.fill_between(
-        band["step"], band["lo"], band["hi"], color=BAND, alpha=0.3, lw=0, zorder=2, label=f"{held.level:.0%} forecast"
-    )
-    ax.plot(band["step"], band["loss"], color=LAW, zorder=3, label=f"{held.draws.fit.law.name}, forecast")
-    ax.plot(out["step"], out["observed"], ".", ms=5, color=HELD, zorder=4, label="held-out curve")
-    below.plot(band["step"], band["lr"], color=HELD, lw=1.2)
-    _curve_axes(ax, below, pd.concat([out["observed"], out["lo"], out["hi"]]))
-    return ax
-
-
-def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
-    """Fitted curves, the law on each, and their learning rates below."""
-    runs = list(fit.table.groupby("run", sort=False))
-    tints = mpl.colormaps["cividis"](np.linspace(0, 0.85, len(runs)))
-    for tint, (run, rows) in zip(tints, runs, strict=True):
-        lr = fit.table.attrs["schedules"].lr[str(run)]
-        first = int(rows["step"].min())
-        ax.plot(rows["step"], rows["loss"], ".", ms=3, color=tint, alpha=0.6)
-        law = fit.predict(schedule=lr, **{name: rows[name].iloc[0] for name in fit.law.inputs[1:]})
-        ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=str(run) if len(runs) <= 8 else None)
-        below.plot(np.arange(len(lr)), lr, color=tint, lw=1)
-    _curve_axes(ax, below, fit.table["loss"])
-    return ax
+    says: str
+    suits: Callable[[Fit], bool]
+    draw: Callable[[Shown], Figure]
 
 
 def figure_of(
-    draws: Draws, *, held: HeldOut | None = None, curves: pd.DataFrame | None = None, level: float = 0.9
+    draws: Draws,
+    kind: str | None = None,
+    *,
+    held: HeldOut | None = None,
+    curves: pd.DataFrame | None = None,
+    budgets: Sequence[float] | None = None,
+    level: float = 0.9,
+    theme: str | None = None,
 ) -> Figure:
-    """The figure that suits the law: compute and predicted-observed, one variable, or curves above schedules."""
-    fit = draws.fit
-    with mpl.rc_context(STYLE):
-        if fit.law.kind == "curves":
-            figure = Figure(figsize=(6.2, 4.6), layout="constrained")
-            top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-            if held is not None:
-                plot_curve(top, below, held)
-            else:
-                plot_curves(top, below, fit)
-            return figure
-        if len(fit.law.inputs) > 1 and not fit.law.weighs_sizes:  # no one axis to draw it along
-            figure = Figure(figsize=(4.6, 4.6), layout="constrained")
-            plot_observed(figure.subplots(), fit, held=held)
-            figure.suptitle(fit.law.name, fontsize=9.5)
-            return figure
-        figure = Figure(figsize=(10.4, 4.3), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
-        if fit.law.weighs_sizes:
-            plot_compute(left, draws, curves=curves, held=held, level=level)
-        else:
-            plot_power(left, draws, held=held, level=level)
-        plot_observed(right, fit, held=held)
-        figure.suptitle(f"{fit.law.name}: ${_tex(fit)}$" if _tex(fit) else fit.law.name, fontsize=9.5)
+    """A figure by kind (see KINDS); without one the figure that suits the law: compute beside predicted-observed, one
+    variable, or curves above schedules. Raises ScalingError for a kind that the law does not have."""
+    name = kind or "overview"
+    if name not in KINDS:
+        raise ScalingError(f"no plot is called {name!r}; {nearest(name, KINDS)}")
+    if not KINDS[name].suits(draws.fit):
+        can = ", ".join(kinds_of(draws.fit))
+        raise ScalingError(f"{draws.fit.law.name} has no plot {name} ({KINDS[name].says}); it has {can}")
+    with drawing(theme):
+        return KINDS[name].draw(Shown(draws, held, curves, budgets, level))
+
+
+def kinds_of(fit: Fit) -> list[str]:
+    """Kinds of figures that a fit's law has."""
+    return [name for name, kind in KINDS.items() if kind.suits(fit)]
+
+
+def sized(curves: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Curves as `figure_of` draws them behind runs: rows run, tokens, loss and N, by the table of runs."""
+    lacking = [n for n in ("run", "tokens", "loss") if n not in curves] + [n for n in ("run", "N") if n not in table]
+    if lacking:
+        raise ScalingError(
+            "to draw curves behind runs the curves need columns run, tokens, loss and the runs run, N; missing: "
+            + ", ".join(lacking)
+        )
+    sizes = pd.Series(table["N"].to_numpy(float), index=table["run"].astype(str)).groupby(level=0).first()
+    found = curves[["run", "tokens", "loss"]].assign(N=curves["run"].astype(str).map(sizes))
+    return found[found["loss"].notna() & found["N"].notna()]
+
+
+def _overview(shown: Shown) -> Figure:
+    fit = shown.fit
+    if fit.law.kind == "curves":
+        return _curves(shown)
+    if len(fit.law.inputs) > 1 and not fit.law.weighs_sizes:  # no one axis to draw it along
+        figure = _observed(shown)
+        figure.suptitle(fit.law.name, fontsize=9.5)
+        return figure
+    figure = Figure(figsize=(10.4, 4.3), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    if fit.law.weighs_sizes:
+        plot_frontier(left, shown.draws, curves=shown.curves, held=shown.held, level=shown.level)
+    else:
+        plot_power(left, shown.draws, held=shown.held, level=shown.level)
+    plot_observed(right, fit, held=shown.held)
+    figure.suptitle(f"{fit.law.name}: ${_tex(fit)}$" if _tex(fit) else fit.law.name, fontsize=9.5)
+    return figure
+
+
+def _along(column: str) -> Callable[[Shown], Figure]:
+    def draw(shown: Shown) -> Figure:
+        figure = Figure(figsize=(6.4, 4.3), layout="constrained")
+        plot_frontier(figure.subplots(), shown.draws, column, curves=shown.curves, held=shown.held, level=shown.level)
         return figure
 
+    return draw
 
-def save(figure: Figure, path: str) -> None:
-    """Write a figure; the ending of `path` chooses the format: png, svg or pdf."""
-    known = ("png", "svg", "pdf")
-    ending = str(path).rsplit(".", 1)[-1].lower()
-    if ending not in known:
-        raise ScalingError(f"cannot write a plot to {path}: its name must end in {', '.join('.' + k for k in known)}")
-    with mpl.rc_context(STYLE):
-        write_whole(path, lambda file: figure.savefig(file, format=ending))
+
+def _frontier(shown: Shown) -> Figure:
+    if shown.fit.law.weighs_sizes:
+        return _along("C")(shown)
+    figure = Figure(figsize=(6.4, 4.3), layout="constrained")
+    plot_power(figure.subplots(), shown.draws, held=shown.held, level=shown.level)
+    return figure
+
+
+def _contour(shown: Shown) -> Figure:
+    figure = Figure(figsize=(5.8, 4.8), layout="constrained")
+    plot_contour(figure.subplots(), shown.draws, budgets=shown.budgets, held=shown.held, level=shown.level)
+    return figure
+
+
+def _observed(shown: Shown) -> Figure:
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    plot_observed(figure.subplots(), shown.fit, held=shown.held)
+    return figure
+
+
+def _residuals(shown: Shown) -> Figure:
+    columns = residual_columns(shown.fit)
+    wide = min(3, len(columns))
+    tall = -(-len(columns) // wide)
+    figure = Figure(figsize=(3.3 * wide + 0.3, 2.5 * tall + 0.2), layout="constrained")
+    grid = np.atleast_2d(figure.subplots(tall, wide, sharey=True, squeeze=False))
+    for i, ax in enumerate(grid.flat):
+        if i >= len(columns):
+            ax.set_visible(False)
+            continue
+        plot_residuals(ax, shown.fit, columns[i], held=shown.held)
+        if i % wide:
+            ax.set_ylabel("")
+    return figure
+
+
+def _parameters(shown: Shown) -> Figure:
+    count = len(free_names(shown.draws))
+    if not count:
+        raise ScalingError("every parameter is held: there is nothing to draw")
+    side = max(3.2, 1.75 * count)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    plot_parameters(figure.subplots(count, count, squeeze=False), shown.draws, level=shown.level)
+    return figure
+
+
+def _profiles(shown: Shown) -> Figure:
+    names = [n for n in shown.fit.law.names if n not in shown.fit.fixed and n not in shown.fit.tied]
+    if not names:
+        raise ScalingError("every parameter is held: there is nothing to draw")
+    wide = min(3, len(names))
+    tall = -(-len(names) // wide)
+    figure = Figure(figsize=(3.2 * wide, 2.5 * tall), layout="constrained")
+    grid = figure.subplots(tall, wide, sharey=True, squeeze=False)
+    for i, ax in enumerate(grid.flat):
+        if i >= len(names):
+            ax.set_visible(False)
+            continue
+        plot_profile(ax, profile(shown.fit, names[i], level=shown.level))
+        ax.set_ylabel("")
+    figure.supylabel("rise of the objective (units of noise)", fontsize=9)
+    return figure
+
+
+def _rehearsal(shown: Shown) -> Figure:
+    rows = shown.draws.rehearsal["run"].nunique() if shown.fit.law.kind == "curves" else 0
+    figure = Figure(figsize=(6.2, max(3.4, 0.26 * rows + 1.2)), layout="constrained")
+    plot_rehearsal(figure.subplots(), shown.draws, level=shown.level)
+    return figure
+
+
+def _allocation(shown: Shown) -> Figure:
+    figure = Figure(figsize=(10.4, 3.4), layout="constrained")
+    for ax, what in zip(figure.subplots(1, 3), ("N", "D", "ratio"), strict=True):
+        plot_allocation(ax, shown.draws, what, budgets=shown.budgets, level=shown.level)
+        if what == "N":
+            ax.legend(loc="upper left")
+    return figure
+
+
+def _curves(shown: Shown) -> Figure:
+    figure = Figure(figsize=(6.2, 4.6), layout="constrained")
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    if shown.held is not None:
+        plot_curve(top, below, shown.held)
+    else:
+        plot_curves(top, below, shown.fit)
+    return figure
+
+
+def _weighs(fit: Fit) -> bool:
+    return fit.law.weighs_sizes
+
+
+def _is_points(fit: Fit) -> bool:
+    return fit.law.kind == "points"
+
+
+def _is_curves(fit: Fit) -> bool:
+    return fit.law.kind == "curves"
+
+
+#: What `scaling plot` can draw, by name.
+KINDS = {
+    "overview": Kind("the figure that suits the law best", lambda fit: True, _overview),
+    "frontier": Kind(
+        "loss against compute, or against the law's one variable, with the frontier and its band",
+        lambda fit: fit.law.weighs_sizes or (_is_points(fit) and len(fit.law.inputs) == 1),
+        _frontier,
+    ),
+    "size": Kind("loss against parameters", _weighs, _along("N")),
+    "tokens": Kind("loss against tokens", _weighs, _along("D")),
+    "contour": Kind("contours of L(N, D), runs, budgets and the efficient frontier", _weighs, _contour),
+    "allocation": Kind("optimal N, D and tokens per parameter against compute", _weighs, _allocation),
+    "observed": Kind("predicted against observed, held-out runs marked", lambda fit: True, _observed),
+    "residuals": Kind("residuals against every column", lambda fit: True, _residuals),
+    "rehearsal": Kind("rehearsed errors against distance beyond the data", lambda fit: True, _rehearsal),
+    "parameters": Kind("parameters under the bootstrap, in pairs", lambda fit: True, _parameters),
+    "profile": Kind("profile of the objective for every parameter", _is_points, _profiles),
+    "curves": Kind("curves, the law on each, learning rates below", _is_curves, _curves),
+}
 
 
 def _tex(fit: Fit) -> str:
@@ -259,55 +256,3 @@ def _sci(value: float) -> str:
         return f"{value:.4g}"
     mantissa, power = f"{value:.2e}".split("e")
     return rf"{mantissa}\times 10^{{{int(power)}}}"
-
-
-def _held_points(ax: Axes, x: Any, out: pd.DataFrame) -> None:
-    ax.errorbar(
-        x,
-        out["loss"],
-        yerr=_bars(out),
-        fmt="none",
-        ecolor=HELD,
-        elinewidth=1.1,
-        capsize=2.5,
-        zorder=4,
-        label="forecast",
-    )
-    ax.scatter(
-        x, out["observed"], marker="*", s=110, color=HELD, edgecolor="white", lw=0.6, zorder=6, label="held-out runs"
-    )
-
-
-def _bars(out: pd.DataFrame) -> Any:
-    return np.stack([out["loss"] - out["lo"], out["hi"] - out["loss"]])
-
-
-def _log_axes(ax: Axes, x: str, y: str) -> None:
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_minor_locator(LogLocator(subs=[]))
-
-
-def _curve_axes(ax: Axes, below: Axes, losses: pd.Series) -> None:
-    ax.set_ylabel("loss (nats/token)")
-    lo, hi = float(losses.min()), float(losses.quantile(0.97))  # the first steps fall off the top, by design
-    ax.set_ylim(lo - 0.06 * (hi - lo), hi + 0.05 * (hi - lo))
-    below.set_ylabel("learning rate")
-    below.set_xlabel("step")
-    below.set_ylim(bottom=0)
-    below.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-    handles, labels = ax.get_legend_handles_labels()
-    if labels:
-        ax.legend(handles, labels, loc="upper right")
-
-
-def _short(value: float, _: Any = None) -> str:
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"

@@ -176,17 +176,16 @@ def _write(
     table: pd.DataFrame,
     curves: pd.DataFrame | None,
 ) -> None:
-    from scaling.plots import figure_of, save
+    from scaling.plots import figure_of, sized
+    from scaling.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "forecast.csv", folder / "fit.json", folder / "forecast.png"]
     write_text(written[0], held.outcome.to_csv(index=False))
     write_text(written[1], to_json(held.draws.fit) + "\n")
     drawn = None
-    if curves is not None and {"tokens"} <= set(curves.columns):
-        drawn = curves[curves["loss"].notna()].merge(
-            table[["run", "N"]].astype({"run": str}), on="run", suffixes=("_logged", "")
-        )
+    if curves is not None and "tokens" in curves:
+        drawn = sized(curves, table)
     save(figure_of(held.draws, held=held, curves=drawn, level=args.level), str(written[2]))
     if whole:
         longest = max(whole, key=lambda pair: pair[1].outcome["step"].max())

@@ -99,9 +99,9 @@ def find_theme(name: str) -> Theme:
 
 
 @contextmanager
-def drawing(name: str = "light") -> Iterator[Theme]:
-    """Draw in a theme: matplotlib's settings and `theme()`, both put back at the end."""
-    found = find_theme(name)
+def drawing(name: str | None = None) -> Iterator[Theme]:
+    """Draw in a theme, by default the one at hand: matplotlib's settings and `theme()`, both put back at the end."""
+    found = find_theme(name) if name else theme()
     token = _CURRENT.set(found)
     try:
         with mpl.rc_context(settings(found)):
@@ -200,10 +200,14 @@ def log_axis(axis: Axis, kind: str = "plain", *, most: int = 7) -> None:
 
 
 def column_axis(axis: Axis, column: str, unit: str = "", *, log: bool = True, most: int = 7) -> None:
-    """Label an axis by its column and, where `log`, give it log ticks that suit it."""
+    """Label an axis by its column and give it ticks that suit it, log ones or plain."""
+    kind = KINDS.get(column, "plain")
     axis.set_label_text(label(column, unit))
     if log:
-        log_axis(axis, KINDS.get(column, "plain"), most=most)
+        log_axis(axis, kind, most=most)
+    else:
+        axis.set_major_locator(MaxNLocator(most - 1))
+        axis.set_major_formatter(FuncFormatter(FORMATTERS[kind]))
 
 
 def count(value: float, _: Any = None) -> str:
@@ -216,15 +220,17 @@ def count(value: float, _: Any = None) -> str:
 
 def power(value: float, _: Any = None) -> str:
     """A number as a power of ten, in mathtext."""
-    if value <= 0:
-        return f"{value:g}"
-    exponent = int(np.floor(np.log10(value) + 1e-9))
+    if value == 0:
+        return "0"
+    exponent = int(np.floor(np.log10(abs(value)) + 1e-9))
     mantissa = f"{value / 10.0**exponent:.3g}"
     return rf"$10^{{{exponent}}}$" if mantissa == "1" else rf"${mantissa}{{\times}}10^{{{exponent}}}$"
 
 
 def plain(value: float, _: Any = None) -> str:
     """A number as it is written; powers of ten only where the zeros could not be counted."""
+    if 1e4 <= abs(value) < 1e6 and value == round(value, -2):
+        return count(value)
     return f"{value:.6g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else power(value)
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 import scaling
 from scaling.curve_checks import noise_floor
+from scaling.figures.curves import plot_curves
 from scaling.forecasting import rehearsal_line
 from scaling.heldout import hold_out_curve
 from scaling.laws import LAWS
-from scaling.plots import plot_curves
 from scaling.schedule import constant, cosine, wsd
 from scaling.schedule_spec import schedule_from
 from scaling.trajectory import whole

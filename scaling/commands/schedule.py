@@ -77,8 +77,8 @@ def _schedules(specs: list[str]) -> dict[str, Any]:
 
 
 def _draw(args: argparse.Namespace, path: str, draws: Any, schedules: dict[str, Any]) -> None:
-    from scaling.plots import save
-    from scaling.schedule_plots import schedule_figure
+    from scaling.figures.schedules import schedule_figure
+    from scaling.style import save
 
     save(schedule_figure(draws, schedules, level=args.level, sizes=args.at), path)
     print(f"wrote {path}", file=sys.stderr)

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     print_frame(args, frame, forecast_text(frame))
     if not args.output:
         return
-    from scaling.plots import save
+    from scaling.style import save
     from scaling.theory.figure import theory_figure
 
     folder = Path(args.output)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from scaling.plots import HELD, SIZES as SHADES, STYLE
+from scaling.style import drawing, theme
 from scaling.theory.random_features import RandomFeatures, expected_loss
 
 FROM, TO = {"t": 1e1, "N": 16.0, "P": 16.0}, {"t": 1e6, "N": 16384.0, "P": 16384.0}
@@ -20,7 +19,7 @@ TEXT = {"t": "time $t$", "N": "features $N$", "P": "samples $P$"}
 
 def theory_figure(model: RandomFeatures) -> Figure:
     """Above: L(t, N), L(t, P), late L(N, P). Below: slices against t, N and P, the theory's power dashed."""
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(10.5, 6.4), layout="constrained")
         axes = figure.subplots(2, 3)
         surfaces = [_surface(ax, model, *names) for ax, names in zip(axes[0], ("tN", "tP", "NP"), strict=True)]
@@ -55,7 +54,7 @@ def _surface(ax: Axes, model: RandomFeatures, x: str, y: str) -> tuple[Any, Any]
     third = ({"t", "N", "P"} - {x, y}).pop()
     late = {"t": TO["t"]} if third == "t" else {}  # at t = inf the loss at N = P is infinite
     loss = _loss(model, **late, **{x: across, y: up})
-    mesh = ax.pcolormesh(across, up, loss, cmap="viridis", shading="nearest")
+    mesh = ax.pcolormesh(across, up, loss, cmap=theme().sizes, shading="nearest")
     ax.set(xscale="log", yscale="log", xlabel=TEXT[x], ylabel=TEXT[y])
     ax.set_title(f"{third} = {late[third]:.0e}" if late else f"{third} = $\\infty$", fontsize=9)
     ax.grid(visible=False)
@@ -66,9 +65,9 @@ def _slices(ax: Axes, model: RandomFeatures, along: str, across: str, power: flo
     x, held = _span(along, 25), HELD_AT[across]
     for i, value in enumerate(held):
         loss = _loss(model, **{along: x, across: value})
-        ax.plot(x, loss, color=SHADES(i / len(held)), lw=1.0, label=f"{across} = {value:.2g}")
+        ax.plot(x, loss, color=theme().sizes(i / len(held)), lw=1.0, label=f"{across} = {value:.2g}")
     free = _loss(model, **{along: x})
-    ax.plot(x, free, color="0.1", label=f"{across} = $\\infty$")
-    ax.plot(x, 0.8 * free[-1] * (x / x[-1]) ** -power, color=HELD, ls="--", label=f"slope {-power:.3g}")
+    ax.plot(x, free, color=theme().ink, label=f"{across} = $\\infty$")
+    ax.plot(x, 0.8 * free[-1] * (x / x[-1]) ** -power, color=theme().held, ls="--", label=f"slope {-power:.3g}")
     ax.set(xscale="log", yscale="log", xlabel=TEXT[along], ylabel="mean test loss")
     ax.legend(fontsize=6.5, loc="lower left")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,10 +15,8 @@ from scaling.choosing import compare_schedules
 from scaling.errors import ScalingError
 from scaling.forecasting import forecast
 from scaling.intervals import Draws
-from scaling.plots import STYLE
+from scaling.style import drawing, label, theme
 
-#: Okabe & Ito 2008, without the yellow that white paper swallows.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 POINTS = 800  # of a drawn line
 
 
@@ -30,17 +27,18 @@ def schedule_figure(
 
     Of several schedules the ends are shown as differences from the first: those are known far better than the losses.
     """
-    if not 0 < len(schedules) <= len(COLOURS):
-        raise ScalingError(f"a figure shows from 1 to {len(COLOURS)} schedules, got {len(schedules)}")
+    colours = theme().cycle
+    if not 0 < len(schedules) <= len(colours):
+        raise ScalingError(f"a figure shows from 1 to {len(colours)} schedules, got {len(schedules)}")
     given: dict[str, Any] = dict(sizes or {})
     lrs = {name: np.asarray(lr, dtype=float) for name, lr in schedules.items()}
     ends = compare_schedules(draws, lrs, level=level, **given)
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(7.0, 4.6), layout="constrained")
         axes = figure.subplot_mosaic([["lr", "key"], ["loss", "end"]], height_ratios=[1, 2], width_ratios=[2.4, 1])
         axes["loss"].sharex(axes["lr"])
         shown = []
-        for colour, (name, lr) in zip(COLOURS, lrs.items(), strict=False):
+        for colour, (name, lr) in zip(colours, lrs.items(), strict=False):
             band = forecast(draws, schedule=lr, level=level, **given)
             curve = band.iloc[np.unique(np.linspace(0, len(lr) - 1, POINTS).astype(int))]
             axes["lr"].plot(curve["step"], lr[curve["step"]], color=colour, label=_short(name))
@@ -55,14 +53,14 @@ def schedule_figure(
 
 
 def _curves(top: Axes, below: Axes, draws: Draws, highest: float, least: float, steps: int) -> None:
-    top.set_ylabel("learning rate")
+    top.set_ylabel(label("lr"))
     top.set_ylim(bottom=0)
     top.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     top.tick_params(labelbottom=False)
-    below.set_xlabel("step")
+    below.set_xlabel(label("step"))
     below.xaxis.set_major_formatter(EngFormatter(sep=""))
     below.set_ylabel("predicted loss (nats/token)")
-    below.set_title(draws.fit.law.name, loc="right", fontsize=8, color="0.4", y=0.9)
+    below.set_title(draws.fit.law.name, loc="right", fontsize=8, color=theme().muted, y=0.9)
     below.set_xlim(0, steps * 1.005)
     below.set_ylim(least - 0.04 * (highest - least), highest)
 
@@ -72,7 +70,7 @@ def _ends(ax: Axes, ends: pd.DataFrame, level: float) -> None:
     several = len(ends) > 1
     names = ("difference", "difference_lo", "difference_hi") if several else ("loss", "lo", "hi")
     middle, lo, hi = (ends[name] for name in names)
-    for place, colour in zip(range(len(ends)), COLOURS, strict=False):
+    for place, colour in zip(range(len(ends)), theme().cycle, strict=False):
         value = middle.iloc[place]
         apart = [[value - lo.iloc[place]], [hi.iloc[place] - value]]
         ax.errorbar(value, -place, xerr=apart, fmt="o", ms=4, color=colour, elinewidth=1.2, capsize=2.5)
@@ -81,7 +79,7 @@ def _ends(ax: Axes, ends: pd.DataFrame, level: float) -> None:
             fontsize=7.5, color=colour,
         )  # fmt: skip
     if several:
-        ax.axvline(0, color="0.6", lw=0.8, zorder=0)
+        ax.axvline(0, color=theme().muted, lw=0.8, zorder=0)
     ax.set_yticks([])
     ax.set_ylim(-len(ends) + 0.4, 0.75)
     ax.margins(x=0.2)
