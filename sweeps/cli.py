@@ -1,6 +1,6 @@
-"""The command `sweeps`: plan, run, status, collect. Results on stdout, everything else on stderr.
+"""The command `sweeps`: plan, run, status, collect, coordinates. Results on stdout, everything else on stderr.
 
-Planning, looking and collecting work without torch; only `sweeps run` imports what trains.
+Planning, looking and collecting work without torch; only `sweeps run` and `sweeps coordinates` import what trains.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from scaling.errors import ScalingError
 from sweeps import collecting, describing, estimate, records, tokens as corpora
 from sweeps.grid import Grid, read_grid, shipped_grids, with_corpus, with_seeds_shifted
 from sweeps.plan import Plan, build_plan, flops_of
+from sweeps.runs import DEPTH_RULES
 from sweeps.tokens import Tokens
 
 EXAMPLES = """examples:
@@ -138,6 +142,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--curves", action="store_true", help="print the curves to stdout instead of the runs")
     collect.add_argument("--corpus", metavar="DIGEST", help="only runs on this text")
+
+    coordinates = command(
+        "coordinates",
+        _coordinates,
+        "check in seconds that activations, and what training changes in them, keep their size over widths and depths",
+        "sweeps coordinates --widths 16,32,64",
+        "sweeps coordinates --depths 2,4,8 --depth-rule completep -o out/coordinates",
+        "sweeps coordinates --widths 16,32,64 --off",
+    )
+    for axis, size in (("width", 32), ("depth", 2)):
+        coordinates.add_argument(f"--{axis}s", type=_sizes, default=[], metavar="N,N", help=f"{axis}s to go over")
+        coordinates.add_argument(
+            f"--{axis}", type=_positive, default=size, metavar="N",
+            help=f"{axis} of the models that differ in the other, and base of the rule (default {size})",
+        )  # fmt: skip
+    coordinates.add_argument(
+        "--depth-rule", choices=DEPTH_RULES, default="completep", help="rule of depth (default completep)"
+    )
+    coordinates.add_argument("--off", action="store_true", help="rules off: what the check looks like when it fails")
+    coordinates.add_argument("--lr", type=float, default=0.01, metavar="LR", help="learning rate (default 0.01)")
+    coordinates.add_argument("--steps", type=_positive, default=10, metavar="N", help="updates (default 10)")
+    coordinates.add_argument("--within", type=float, metavar="TIMES", help="fail where anything changes by more")
+    coordinates.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="write coordinates.csv and a plot an axis"
+    )
     return parser
 
 
@@ -146,6 +175,25 @@ def _grid(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--seed-offset", type=_whole, default=0, metavar="K", help="add K to every seed: the same grid, other noise"
     )
+
+
+@contextmanager
+def _torch_needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ScalingError(
+            "training needs torch, which is not installed: pip install 'scaling-sweeps[sweeps]'"
+        ) from None
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(sizes) <= text.count(",") or len(set(sizes)) < 2 or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"must be two sizes or more, as in 16,32,64, got {text}")
+    return sorted(set(sizes))
 
 
 def _positive(text: str) -> int:
@@ -179,14 +227,8 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    try:
+    with _torch_needed():
         from sweeps import pool
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ScalingError(
-            "training needs torch, which is not installed: pip install 'scaling-sweeps[sweeps]'"
-        ) from None
     grid, tokens, plan = _planned(args)
     records.write_manifest(args.out, tokens)
     for stack in plan.stacks:
@@ -265,6 +307,36 @@ def _collect(args: argparse.Namespace) -> int:
             print(f"{args.output / name}: {len(table)} rows")
     else:
         sys.stdout.write(collecting.to_csv(curves if args.curves else runs))
+    return 0
+
+
+def _coordinates(args: argparse.Namespace) -> int:
+    with _torch_needed():
+        from sweeps import coordinates
+    if not args.widths and not args.depths:
+        raise ScalingError("say what to go over: --widths 16,32,64, --depths 2,4,8, or both")
+    run = coordinates.small_run(
+        width=args.width, depth=args.depth, depth_rule=args.depth_rule, lr=args.lr, steps=args.steps
+    )
+    tables = []
+    for axis, sizes in (("width", args.widths), ("depth", args.depths)):
+        if sizes:
+            tables.append(coordinates.check(run, axis, sizes, off=args.off))
+            if args.output is not None:
+                coordinates.draw(tables[-1], args.output / f"coordinates_{axis}.png")
+    table = pd.concat(tables, ignore_index=True)
+    if args.output is not None:
+        written = table.astype(object).where(table.notna(), None)  # outside of blocks the block is empty
+        collecting.write_csv(args.output / "coordinates.csv", written)
+        _say(f"{args.output}: coordinates.csv and a plot an axis")
+    found = coordinates.flatness(table)
+    print(found.to_string(index=False, float_format="{:.2f}".format))
+    worst = found.sort_values("times").iloc[-1]
+    where = f"{worst['quantity']} of {worst['kind']} by {worst['axis']}"
+    print(f"flat within {worst['times']:.2f} times; the least flat is the {where}")
+    if args.within is not None and worst["times"] > args.within:
+        _say(f"sweeps: the {where} differs by {worst['times']:.2f} times, more than {args.within:g}")
+        return 1
     return 0
 
 

@@ -125,13 +125,17 @@ def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
 
 def block(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
     """The residual stream after block `i`: x is (R, B*T, width), with B = `batch`."""
-    scale = parametrization.branch_multiplier(run)
-    x = torch.add(x, attention(weights, i, x, batch, run), alpha=scale)
-    return torch.add(x, mlp(weights, i, x), alpha=scale)
+    x = add_branch(x, attention(weights, i, x, batch, run), run)
+    return add_branch(x, mlp(weights, i, x), run)
+
+
+def add_branch(x: Tensor, branch: Tensor, run: Run) -> Tensor:
+    """The stream with what a branch adds to it, scaled by depth."""
+    return torch.add(x, branch, alpha=parametrization.branch_multiplier(run))
 
 
 def attention(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
-    """What attention of block `i` has to add to the stream x (R, B*T, width), with B = `batch`; not yet scaled."""
+    """What attention of block `i` has to add to the stream x (R, B*T, width), B = `batch`, not yet scaled."""
     replicas, length = x.shape[0], x.shape[1] // batch
     cos, sin = rotation(length, run.head_dim, x.dtype, x.device)
     qkv = bmm(normed(x, weights[f"norm_attention.{i}"]), weights[f"attention_in.{i}"])
@@ -144,7 +148,7 @@ def attention(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run:
 
 
 def mlp(weights: Mapping[str, Tensor], i: int, x: Tensor) -> Tensor:
-    """What the MLP of block `i` has to add to the stream x (R, n, width); not yet scaled."""
+    """What the MLP of block `i` has to add to the stream x (R, n, width), not yet scaled."""
     h = F.relu(bmm(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"]))
     return bmm(h * h, weights[f"mlp_out.{i}"])  # the backward of a product is faster than that of square()
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from scaling import flops
 from scaling.schedule import SCHEDULES
 
 SCHEMA_VERSION = 1
+
+DepthRule = Literal["none", "depth-mup", "completep"]
+DEPTH_RULES: tuple[str, ...] = get_args(DepthRule)
 
 
 class Run(BaseModel):
@@ -70,7 +73,7 @@ class Run(BaseModel):
     embedding_lr: float = Field(10.0, gt=0)  # learning rate of the embedding, in multiples of lr (see parametrization)
     head_lr: float = Field(8.0, gt=0)
     gain_lr: float = Field(2.0, gt=0)
-    depth_rule: Literal["none", "depth-mup", "completep"] = "none"  # how blocks change with depth (see parametrization)
+    depth_rule: DepthRule = "none"  # how blocks change with depth (see parametrization)
     base_depth: int = Field(2, gt=0)  # depth at which the factors of depth are 1
 
     group: str = ""

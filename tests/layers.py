@@ -13,14 +13,15 @@ from functools import cached_property
 from pathlib import Path
 
 PACKAGES = ("scaling", "sweeps")
-#: What `sweeps` may know of `scaling`: shared definitions, and how a mistake is said.
-SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "scaling.errors"})
+#: What `sweeps` may know of `scaling`: shared definitions, how a mistake is said, and how a plot looks.
+SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "scaling.errors", "scaling.style"})
 #: What trains, and may import torch. All else in `sweeps` plans, looks and collects, on a machine without torch.
 TRAINS = frozenset(
-    f"sweeps.{name}" for name in ("model", "optim", "loss", "slots", "checkpoint", "train", "workers", "pool")
+    f"sweeps.{name}"
+    for name in ("model", "optim", "loss", "slots", "checkpoint", "train", "workers", "pool", "coordinates")
 )
-#: The one door through which a torch-free module may reach training, and only inside a function.
-DOOR = ("sweeps.cli", "sweeps.pool")
+#: The doors through which a torch-free module may reach training, and only inside a function.
+DOORS = (("sweeps.cli", "sweeps.pool"), ("sweeps.cli", "sweeps.coordinates"))
 MAX_LINES = 450
 
 
@@ -163,7 +164,7 @@ def torch_free(tree: dict[str, Module]) -> list[str]:
             loaded = targets(imported, tree)
             if imported.top == "torch":
                 said.append(f"{_at(tree[name], imported)}: {name} imports torch")
-            elif loaded in heavy and not (imported.lazy and (name, loaded) == DOOR):
+            elif loaded in heavy and not (imported.lazy and (name, loaded) in DOORS):
                 said.append(f"{_at(tree[name], imported)}: {name} imports {loaded}, which imports torch")
     return said
 
