@@ -187,7 +187,7 @@ def test_wrong_usage_is_exit_2(arguments, capsys):
     assert "usage: sweeps" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["plan"], ["run"], ["status"], ["collect"]])
+@pytest.mark.parametrize("command", [[], ["plan"], ["run"], ["status"], ["collect"], ["coordinates"]])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
