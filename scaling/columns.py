@@ -29,6 +29,8 @@ RUNS = _columns(
     ("N", "parameters", "parameters that multiply activations: all but the token embedding, the output head included"),
     ("D", "tokens", "training tokens, repeats counted"),
     ("C", "FLOP", "training compute, 6 N D"),
+    ("U", "tokens", "unique training tokens that the run could see; where D is less, D of them were seen"),
+    ("epochs", "1", "passes over them, D / U; below 1 where not all were seen"),
     ("loss", "nats/token", "final loss on the validation set"),
     ("loss_se", "nats/token", "standard error of `loss` from the finite validation set"),
     ("bits_per_byte", "bits/byte", "final validation loss per byte of text"),

@@ -19,6 +19,7 @@ import pandas as pd
 from scaling.errors import ScalingError
 from sweeps import collecting, describing, estimate, records, tokens as corpora
 from sweeps.grid import Grid, read_grid, shipped_grids, with_corpus, with_seeds_shifted
+from sweeps.order import check_run
 from sweeps.plan import Plan, build_plan, flops_of
 from sweeps.runs import DEPTH_RULES
 from sweeps.tokens import Tokens
@@ -213,8 +214,8 @@ def _whole(text: str) -> int:
 def _planned(args: argparse.Namespace) -> tuple[Grid, Tokens, Plan]:
     grid = read_grid(args.grid)
     tokens = corpora.load(grid.source)
-    for context, sequences in sorted({(run.context, run.val_sequences) for run in grid.runs}):
-        corpora.check_size(tokens, context, sequences)
+    for run in grid.runs:
+        check_run(tokens, run)
     grid = with_seeds_shifted(with_corpus(grid, tokens.digest), args.seed_offset)
     return grid, tokens, build_plan(grid.runs)
 

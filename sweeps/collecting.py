@@ -21,6 +21,7 @@ from sweeps.records import (
     read_curve,
     read_failure,
     read_final,
+    read_manifest,
     read_run,
     read_tail,
     run_keys,
@@ -76,6 +77,7 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
             f"the runs in {out} are on {len(digests)} different texts, on which losses do not compare: "
             f"{', '.join(f'{d} ({n} runs)' for d, n in counts.items())}. Select one with --corpus {digests[0]}"
         )
+    texts = {digest: read_manifest(out, digest) for digest in digests}
     runs, curves = [], []
     for key, record in records.items():
         if corpus is not None and record["run"]["corpus"] != corpus:
@@ -83,7 +85,7 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
         curve = read_curve(out, key)
         curve.insert(0, "run", key)
         final = read_final(out, key)
-        runs.append(_row(record, final, _state(out, record, final, len(curve) > 0)))
+        runs.append(_row(record, final, _state(out, record, final, len(curve) > 0), texts[record["run"]["corpus"]]))
         if len(curve):
             curves.append(curve)
     table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
@@ -108,15 +110,20 @@ def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     write_text(Path(path), to_csv(table))
 
 
-def _row(record: Mapping[str, Any], final: Mapping[str, Any] | None, state: str) -> dict[str, Any]:
-    """One row of the table of runs."""
+def _row(
+    record: Mapping[str, Any], final: Mapping[str, Any] | None, state: str, text: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One row of the table of runs; `text` is the manifest of its corpus."""
     run, final = record["run"], final or {}
     n, d = record["parameters"]["matmul"], record["tokens"]
+    unique = run.get("unique_tokens") or _there(run, text)
     return {name: run[name] for name in RUNS if name in run} | {
         "run": record["key"],
         "N": n,
         "D": d,
         "C": float(6 * n * d),
+        "U": unique,
+        "epochs": d / unique if unique else None,
         "loss": final.get("loss"),
         "loss_se": final.get("loss_se"),
         "bits_per_byte": final.get("bits_per_byte"),
@@ -127,6 +134,14 @@ def _row(record: Mapping[str, Any], final: Mapping[str, Any] | None, state: str)
         "flops": record["flops"],
         "flops_marginal": record["flops_marginal"],
     }
+
+
+def _there(run: Mapping[str, Any], text: Mapping[str, Any]) -> int | None:
+    """Training tokens of the sources that a run reads."""
+    sources = {name for name, _ in run.get("mixture", ())}
+    if not sources:
+        return text.get("train_tokens")
+    return sum(part["tokens"] for part in text.get("sources", ()) if part["name"] in sources) or None
 
 
 def _state(out: str | os.PathLike[str], record: Mapping[str, Any], final: Mapping[str, Any] | None, begun: bool) -> str:

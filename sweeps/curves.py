@@ -33,7 +33,7 @@ class Curves:
     run: Run
     unfinished: set[str]
     counts: frozenset[int]
-    bytes_per_token: float
+    bytes_per_token: float | None
     check: Callable[[], None] = lambda: None
     waiting: dict[str, tuple[Edge, list[Row]]] = field(default_factory=dict)
     last: dict[str, Row] = field(default_factory=dict)
@@ -80,7 +80,8 @@ def validate(curves: Curves, edge: Edge, loss: float, spread: float) -> bool:
     row = curves.last[edge.name]
     row["val_loss"] = float(loss)
     row["val_loss_se"] = float(spread) if math.isfinite(spread) else None  # one sequence has no spread
-    row["val_bits_per_byte"] = float(loss) / math.log(2) / curves.bytes_per_token
+    if curves.bytes_per_token is not None:  # of shards nobody may know it
+        row["val_bits_per_byte"] = float(loss) / math.log(2) / curves.bytes_per_token
     return True
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from sweeps.corpora.settings import BYTES
 from sweeps.grid import Grid
+from sweeps.order import epochs_per_source, unique_per_source
 from sweeps.plan import Plan, flops_of, notes
 from sweeps.tokens import Tokens
 
@@ -26,6 +29,10 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
             "files": len(tokens.manifest),
             "train_tokens": len(tokens.train),
             "validation_tokens": len(tokens.validation),
+            "tokenizer": tokens.tokenizer,
+            "vocab": tokens.vocab,
+            "bytes_per_token": tokens.bytes_per_token,
+            "sources": {part.name: part.tokens for part in tokens.parts if part.name},
         },
         "runs": len(runs),
         "repeated": grid.repeated,
@@ -35,7 +42,7 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
         "parameters": sorted({run.parameter_counts["matmul"] for run in runs}),
         "tokens_logged": plan.tokens_logged,
         "tokens_trained": plan.tokens_trained,
-        "epochs_longest": max(run.tokens for run in runs) / len(tokens.train),
+        "epochs_longest": max(max(epochs_per_source(tokens, run).values()) for run in runs),
         "flops_alone": plan.flops_alone,
         "flops_shared": plan.flops_shared,
         "flops_validation": plan.flops_validation,
@@ -49,6 +56,7 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
                 "group": run.group,
                 "N": run.parameter_counts["matmul"],
                 "D": run.tokens,
+                "U": sum(unique_per_source(tokens, run).values()),
                 "C": 6.0 * run.parameter_counts["matmul"] * run.tokens,
                 "flops": flops_of(run),
                 "flops_marginal": plan.flops_marginal[run.key],
@@ -87,6 +95,7 @@ def plan_text(record: dict[str, Any]) -> str:
             f"{corpus['source']}, digest {corpus['digest']}: {short(corpus['train_tokens'])} tokens to train, "
             f"{short(corpus['validation_tokens'])} to validate",
         ),
+        *_reading(corpus),
         (
             "parameters",
             short(sizes[0]) + (f" to {short(sizes[-1])}" if len(sizes) > 1 else "") + ", token embedding apart",
@@ -103,6 +112,18 @@ def plan_text(record: dict[str, Any]) -> str:
     ]
     lines = [line for name, value in facts for line in _wrapped(name, value)]
     return "\n".join([record["question"], "", *table(header, rows), "", *lines])
+
+
+def _reading(corpus: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a plan says of a tokenizer and of several sources; nothing for one source of bytes."""
+    facts = []
+    if corpus["tokenizer"] != BYTES:
+        size = corpus["bytes_per_token"]
+        known = f"{size:.3g} bytes a token in the validation text" if size else "bytes a token not known"
+        facts.append(("tokenizer", f"{Path(corpus['tokenizer']).name}, {corpus['vocab']:,} tokens, {known}"))
+    if corpus["sources"]:
+        facts.append(("sources", ", ".join(f"{name} {short(size)}" for name, size in corpus["sources"].items())))
+    return facts
 
 
 def status_text(states: pd.DataFrame) -> str:
@@ -187,10 +208,13 @@ def _stack_row(plan: Plan, number: int) -> dict[str, Any]:
 
 
 def _epochs(plan: Plan, tokens: Tokens) -> list[str]:
-    longest = max(run.tokens for run in plan.runs)
-    if longest <= len(tokens.train):
+    """A note on repeated data, unless every run that repeats was asked to by a cap."""
+    uncapped = [epochs_per_source(tokens, run) for run in plan.runs if run.unique_tokens is None]
+    longest, name = max(((n, name) for epochs in uncapped for name, n in epochs.items()), default=(0.0, ""))
+    if longest <= 1:
         return []
+    what = f"training text of the source {name!r}" if name else "training text"
     return [
-        f"the longest run reads the training text {longest / len(tokens.train):.1f} times: laws of L(N, D) count fresh "
+        f"the longest run reads the {what} {longest:.1f} times: laws of L(N, D) count fresh "
         f"tokens; give more text, or read the result as one on repeated data"
     ]

@@ -33,9 +33,9 @@ from pydantic.fields import FieldInfo
 
 from scaling.errors import ScalingError, nearest
 from scaling.schedule import SCHEDULES
-from sweeps.markov import parse_markov
+from sweeps.corpora.settings import STDLIB, Source, read_source
+from sweeps.corpora.tokenizers import model_vocab
 from sweeps.runs import Run
-from sweeps.tokens import STDLIB, Source
 
 #: More than a sweep on small models should ever be: a slip of an axis, not a wish.
 MAX_RUNS = 10_000
@@ -91,7 +91,7 @@ _SETTINGS = {
     if name not in ("group", "corpus")
 }
 _LISTS = {"milestones"}  # one value of these is a list, an axis a list of lists
-_WHOLE = {name for name, info in Run.model_fields.items() if info.annotation is int}
+_WHOLE = {name for name, info in Run.model_fields.items() if info.annotation in (int, int | None)}
 
 
 @dataclass(frozen=True)
@@ -120,19 +120,20 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     except tomllib.TOMLDecodeError as error:
         raise ScalingError(f"{where} is not valid TOML: {error}") from error
     question = _question(where, text)
-    source = _source(where, document.pop("corpus", STDLIB))
+    source = read_source(where, document.pop("corpus", STDLIB))
     blocks = document.pop("grid", None)
     if blocks is None:
         blocks = [{"name": where.stem}]
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ScalingError(f"{where}: grid must be blocks, each begun by a line [[grid]] with two brackets")
-    shared = _axes(document, f"{where}, above the blocks")
+    from_corpus: dict[str, list[Any]] = {"vocab": [model_vocab(source)], "mixture": [tuple(source.weights.items())]}
+    shared = from_corpus | _axes(document, f"{where}, above the blocks", source)
     runs: dict[str, Run] = {}
     asked = 0
     for number, block in enumerate(blocks, 1):
         place = f"{where}, [[grid]] {number}"
         name = _name(block, place)
-        for run in _cross(shared, _axes(block, f"{place} ({name})"), name, f"{place} ({name})"):
+        for run in _cross(shared, _axes(block, f"{place} ({name})", source), name, f"{place} ({name})"):
             asked += 1
             if asked > MAX_RUNS:
                 raise ScalingError(f"{where} asks for more than {MAX_RUNS} runs: shorten an axis or cut the grid up")
@@ -190,30 +191,6 @@ def _question(where: Path, text: str) -> str:
     return words[: words.index("?") + 1]
 
 
-def _source(where: Path, value: Any) -> Source:
-    table = {"source": value} if isinstance(value, str) else value
-    if not isinstance(table, dict) or not isinstance(table.get("source"), str):
-        raise ScalingError(
-            f"{where}: corpus must be {STDLIB!r}, a folder, a glob, or a table with source, include and validation; "
-            f"got {value!r}"
-        )
-    for key in table.keys() - {"source", "include", "validation"}:
-        raise ScalingError(
-            f"{where}: unknown key {key!r} in corpus; {nearest(key, ['source', 'include', 'validation'])}"
-        )
-    include, validation = table.get("include", []), table.get("validation", Source.validation)
-    include = [include] if isinstance(include, str) else include
-    if not isinstance(include, list) or not all(isinstance(pattern, str) for pattern in include):
-        raise ScalingError(f"{where}: corpus.include must be a list of patterns such as '*.md', got {include!r}")
-    if not isinstance(validation, float) or not 0 < validation < 1:
-        raise ScalingError(f"{where}: corpus.validation must be a fraction between 0 and 1, got {validation!r}")
-    source = table["source"]
-    if source != STDLIB and parse_markov(source) is None:
-        # relative to the grid, so that a grid means the same from everywhere
-        source = str(where.absolute().parent / Path(source).expanduser())
-    return Source(source, tuple(include), validation)
-
-
 def _name(block: dict[str, Any], place: str) -> str:
     name = block.pop("name", None)
     if name is None:
@@ -223,7 +200,7 @@ def _name(block: dict[str, Any], place: str) -> str:
     return name
 
 
-def _axes(table: Mapping[str, Any], place: str) -> dict[str, list[Any]]:
+def _axes(table: Mapping[str, Any], place: str, source: Source) -> dict[str, list[Any]]:
     """The settings of one table as axes, one value or more each, every value validated."""
     axes = {}
     for key, value in table.items():
@@ -237,12 +214,32 @@ def _axes(table: Mapping[str, Any], place: str) -> dict[str, list[Any]]:
             raise ScalingError(
                 f"{place}: {key} = []: an axis needs at least one value; leave the key out for a default"
             )
-        axes[key] = [_valid(key, v, place) for v in values]
+        axes[key] = [_shares(v, source, place) if key == "mixture" else _valid(key, v, place) for v in values]
     for ways in EXCLUSIVE:
         said = [key for key in ways if key in axes]
         if len(said) > 1:
             raise ScalingError(f"{place}: {' and '.join(said)} say the same thing twice: keep one")
     return axes
+
+
+def _shares(value: Any, source: Source, place: str) -> tuple[tuple[str, float], ...]:
+    """A mixture {source: weight} as weights that sum to 1, in the order of the corpus; weight 0 leaves a source out."""
+    names = tuple(source.weights)
+    if not names:
+        raise ScalingError(
+            f"{place}: mixture weighs the named sources of a corpus, and this one has none: give [corpus.sources.NAME]"
+        )
+    if not isinstance(value, dict):
+        raise ScalingError(f"{place}: mixture must be a table such as {{{names[0]} = 0.5}}, got {value!r}")
+    for name, weight in value.items():
+        if name not in names:
+            raise ScalingError(f"{place}: mixture: there is no source {name!r}; {nearest(name, names)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise ScalingError(f"{place}: mixture.{name} must be a weight from 0 up, got {weight!r}")
+    total = math.fsum(value.values())
+    if total <= 0:
+        raise ScalingError(f"{place}: mixture must give some source a weight above 0, got {value!r}")
+    return tuple((name, value[name] / total) for name in names if value.get(name))
 
 
 def _valid(key: str, value: Any, place: str) -> Any:
@@ -295,6 +292,13 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         settings["depth"] = max(1, round(settings["width"] / knobs["aspect"]))
     run = Run(**settings | {"steps": settings.get("steps", 1), "warmup": 0, "cooldown": 0, "group": name})
     per_step = run.tokens_per_step
+    if run.unique_tokens is not None:
+        settings["unique_tokens"] = run.unique_tokens // run.context * run.context
+        if not settings["unique_tokens"]:
+            raise ScalingError(
+                f"{place}: unique_tokens = {run.unique_tokens} must be at least context = {run.context}: whole windows "
+                f"are repeated"
+            )
     if run.width % run.head_dim:
         below = run.width // run.head_dim * run.head_dim
         raise ScalingError(

@@ -1,6 +1,6 @@
 """What a sweep leaves on disk: one folder a run, and the two tables collected from them. Nothing here imports torch.
 
-    OUT/corpus-<digest>.json   which text the runs saw
+    OUT/corpus-<digest>.json   which text the runs saw; beside it tokenizer-<digest>.json where text is not bytes
     OUT/<key>/run.json         immutable, written before step 0: the Run and all that follows from it
     OUT/<key>/curve.csv        one row a logged step, appended
     OUT/<key>/final.json       written last, by rename: a run is done if and only if it exists
@@ -74,13 +74,21 @@ def open_run(
 
 
 def write_manifest(out: str | os.PathLike[str], tokens: Tokens) -> Path:
-    """Write OUT/corpus-<digest>.json, the files of the corpus, if it is not there."""
+    """Write OUT/corpus-<digest>.json, the files of the corpus, and a tokenizer made for it, if they are not there."""
     path = Path(out) / f"corpus-{tokens.digest}.json"
     if not path.exists():
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+        if tokens.tokenizer_json is not None:
+            write_text(path.with_name(f"tokenizer-{tokens.tokenizer_digest}.json"), tokens.tokenizer_json)
         _write_json(path, manifest_record(tokens))
     return path
+
+
+def read_manifest(out: str | os.PathLike[str], digest: str) -> dict[str, Any]:
+    """What the manifest of the corpus with this digest says; empty where there is none."""
+    path = Path(out) / f"corpus-{digest}.json"
+    return _read_json(path) if path.exists() else {}
 
 
 def append_rows(out: str | os.PathLike[str], key: str, rows: Iterable[Mapping[str, Any]]) -> None:

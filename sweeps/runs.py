@@ -52,6 +52,8 @@ class Run(BaseModel):
 
     # what one replica has to itself
     seed: int = Field(0, ge=0)
+    mixture: tuple[tuple[str, float], ...] = ()  # source and weight, weights sum to 1; () for a corpus of one source
+    unique_tokens: int | None = Field(None, gt=0)  # a multiple of context; None: all of the training text
     steps: int = Field(gt=0)
     schedule: Literal["constant", "linear", "cosine", "wsd", "multistep", "cosine_restarts", "rewarm"] = "wsd"
     lr: float = Field(gt=0)
@@ -136,7 +138,10 @@ class Run(BaseModel):
     @property
     def lineage(self) -> tuple[Any, ...]:
         """Runs of equal shape and lineage share the steps before their learning rates part."""
-        return tuple(getattr(self, name) for name in LINEAGE)
+        later = ((name, getattr(self, name)) for name in LATER_LINEAGE)
+        return tuple(getattr(self, name) for name in LINEAGE) + tuple(
+            (name, value) for name, value in later if value != Run.model_fields[name].default
+        )
 
 
 #: Fields that decide the compiled step: equal in all runs of a stack.
@@ -149,6 +154,8 @@ SHAPE = (
 LATER_SHAPE = ("depth_rule", "base_depth")
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
+#: The same, but later than names of trunks that exist: at their defaults they do not count for the name.
+LATER_LINEAGE = ("mixture", "unique_tokens")
 
 
 @dataclass(frozen=True)

@@ -1,167 +1,109 @@
-"""Text as tokens: any folder of text files, read as bytes, split into training and validation by file.
-
-A file belongs to the validation text when a hash of its relative path, a number in [0, 1), falls below the validation
-fraction; the file with the lowest hash always does. Files of identical content go where the first of them in the
-order of paths goes, so that no validation file is in the training text under another name. Files are put together in
-the order of their paths.
-
-Order of training: an epoch goes once through all windows of `context` tokens, in an order and from a shift of its
-own. Both are pure functions of the seed and the number of the update, so a cursor is one integer. They are drawn from
-the raw stream of a bit generator, which numpy promises never to change (NEP 19), unlike the methods of a Generator.
-"""
+"""A corpus as tokens: one flat array to train on and one to validate on, made from sources of text or of token ids."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
+import itertools
 import json
 import os
-import sysconfig
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling.errors import ScalingError
-from sweeps.markov import parse_markov
+from sweeps.corpora.files import File, Text, read_files
+from sweeps.corpora.rows import read_rows
+from sweeps.corpora.settings import BYTES, STDLIB, Source
+from sweeps.corpora.shards import read_shards
+from sweeps.corpora.tokenizers import (
+    BPE,
+    Tokenizer,
+    bytes_per_id,
+    encode,
+    find_tokenizer,
+    shard_vocab,
+    train_tokenizer,
+)
 
-STDLIB = "stdlib"
-#: Folders left out of every corpus: installed packages, byte code.
-_NEVER = {"site-packages", "dist-packages", "__pycache__"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which files a corpus is made of.
-
-    source      "stdlib" (the source of the running Python's standard library), a folder, one file, a glob, or "markov"
-                with its settings, text of known entropy (see `sweeps.markov`)
-    include     patterns of names or relative paths to take, `*` matching `/` too; empty takes every text file
-    validation  about this fraction of the files is kept for validation
-    """
-
-    source: str = STDLIB
-    include: tuple[str, ...] = ()
-    validation: float = 0.05
+Ids = NDArray[np.unsignedinteger]
+IDS = "ids"
 
 
 @dataclass(frozen=True)
-class File:
-    """One file of a corpus: path relative to its root, size, SHA-256 of its content, and "train" or "validation"."""
+class Part:
+    """One source: where its tokens lie in the training and in the validation array, and how many they are."""
 
-    path: str
-    bytes: int
-    sha256: str
-    split: str
+    name: str  # "" for a corpus of one source
+    start: int
+    tokens: int
+    validation_start: int
+    validation_tokens: int
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A corpus: `train` and `validation` are uint8 arrays of shape (n,), one token a byte."""
+    """A corpus: `train` and `validation` are arrays of token ids, (n,), its sources one after another.
 
-    train: NDArray[np.uint8]
-    validation: NDArray[np.uint8]
+    The dtype is uint8 where ids are bytes, else uint16 or uint32; shards stay mapped files.
+    """
+
+    train: Ids
+    validation: Ids
     manifest: tuple[File, ...]
     source: str
     skipped: int = 0  # files left out because they are empty or hold a zero byte, which text does not
     vocab: int = 256
-    bytes_per_token: float = 1.0
+    bytes_per_token: float | None = 1.0  # in the validation text, every source weighing the same; None: not known
     entropy: float | None = None  # nats/token, where the source is known
+    tokenizer: str = BYTES  # or IDS, where shards alone were read
+    tokenizer_digest: str = ""  # of a tokenizer that made these tokens; empty for bytes and shards
+    tokenizer_json: str | None = None
+    parts: tuple[Part, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            object.__setattr__(self, "parts", (Part("", 0, len(self.train), 0, len(self.validation)),))
 
     @cached_property
     def digest(self) -> str:
         """Twelve hexadecimal digits of a hash of the manifest: losses compare only where it is equal."""
-        text = json.dumps(["bytes", [asdict(file) for file in self.manifest]], sort_keys=True)
+        what: list[Any] = [self.tokenizer_digest or self.tokenizer, [asdict(file) for file in self.manifest]]
+        names = [part.name for part in self.parts]
+        text = json.dumps(what if names == [""] else [*what, names], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def load(source: str | os.PathLike[str] | Source = STDLIB) -> Tokens:
     """Read a corpus. ScalingError where there is no such folder, no text in it, or too little to split."""
     spec = source if isinstance(source, Source) else Source(os.fspath(source))
-    if not 0 < spec.validation < 1:
-        raise ScalingError(f"the validation fraction must lie between 0 and 1, got {spec.validation}")
-    chain = parse_markov(spec.source)
-    contents, skipped = (chain.files(), 0) if chain else _read(spec)
-    manifest = _split(contents, spec.validation)
-    if all(file.split == "validation" for file in manifest):
-        raise ScalingError(
-            f"a corpus needs at least two files of different content, for training and for validation; "
-            f"{spec.source!r} has {len(manifest)} file(s). Cut it into parts, say with `split -b 100k`"
-        )
-    return Tokens(
-        train=_text(contents, manifest, "train"),
-        validation=_text(contents, manifest, "validation"),
-        manifest=manifest,
-        source=spec.source,
-        skipped=skipped,
-        entropy=chain.entropy if chain else None,
-    )
-
-
-def _read(spec: Source) -> tuple[dict[str, bytes], int]:
-    """Contents by path of the text files of a corpus, and how many files are no text."""
-    root, include = _root(spec)
-    contents: dict[str, bytes] = {}
-    skipped = 0
-    for path in _files(root, include):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ScalingError(f"cannot read {path} of the corpus {spec.source!r}: {error.strerror}") from error
-        if content and b"\0" not in content:
-            contents[path.name if path == root else path.relative_to(root).as_posix()] = content
-        else:
-            skipped += 1
-    if not contents:
-        wanted = f" matching {', '.join(include)}" if include else ""
-        raise ScalingError(f"the corpus {spec.source!r} has no text files{wanted} in {root} ({skipped} not text)")
-    return contents, skipped
-
-
-def check_size(tokens: Tokens, context: int, val_sequences: int) -> None:
-    """ScalingError where the corpus is too small for sequences of `context` tokens or for the validation set."""
-    for name, have, need, what in (
-        ("training", len(tokens.train), 2 * context, f"two sequences of context = {context}"),
-        ("validation", len(tokens.validation), val_sequences * context + 1,
-         f"val_sequences = {val_sequences} sequences of context = {context} that do not overlap"),
-    ):  # fmt: skip
-        if have < need:
+    named = [(name, own) for name, own, _ in spec.mixture] or [("", spec)]
+    for _, own in named:
+        if not 0 < own.validation < 1:
+            raise ScalingError(f"the validation fraction must lie between 0 and 1, got {own.validation}")
+    texts = {name: _text(own) for name, own in named if own.format != "shards"}
+    tokenizer = find_tokenizer(spec.tokenizer)
+    if spec.tokenizer is not None and spec.tokenizer.startswith(BPE):
+        if len(texts) < len(named):
             raise ScalingError(
-                f"the {name} text of the corpus {tokens.source!r} has {have} tokens, but {what} need {need}: "
-                f"give more text, or lower {'context' if name == 'training' else 'val_sequences or context'}"
+                f"the tokenizer {spec.tokenizer!r} is trained on text, and shards have none: give the tokenizer that "
+                f"they were written with"
             )
-
-
-def batch_offsets(n_tokens: int, context: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Where the sequences of update `step` start, shape (batch,); each is context + 1 tokens, the last only a target.
-
-    Within an epoch no window repeats; a batch may lie across the border of two epochs.
-    """
-    windows = (n_tokens - context) // context  # as many as there are from the largest shift, in every epoch
-    if windows < 1:
-        raise ScalingError(f"a training text of {n_tokens} tokens holds no two sequences of context = {context}")
-    epoch, first = divmod(step * batch, windows)
-    parts: list[NDArray[np.int64]] = []
-    left = batch
-    while left:
-        shift, order = _epoch(windows, context, seed, epoch)
-        chosen = order[first : first + left].astype(np.int64)
-        parts.append(shift + context * chosen)
-        left -= len(chosen)
-        epoch, first = epoch + 1, 0
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def validation_sequences(tokens: Tokens, context: int, count: int) -> NDArray[np.uint8]:
-    """The fixed validation set, shape (count, context + 1): spread evenly over the validation text, no overlap."""
-    check_size(tokens, context, count)
-    free = len(tokens.validation) - (context + 1)
-    starts = np.arange(count) * free // max(count - 1, 1)
-    return tokens.validation[starts[:, None] + np.arange(context + 1)]
+        tokenizer = train_tokenizer(spec.tokenizer, [part for text in texts.values() for part in text.of("train")])
+    if spec.tokenizer is None and 0 < len(texts) < len(named):
+        raise ScalingError(
+            f"the corpus {spec.source!r} has sources of text and of token ids: give the tokenizer of the ids, which "
+            f"then reads the text too"
+        )
+    bytewise = spec.tokenizer == BYTES
+    made = [
+        _encoded(own, texts[name], tokenizer) if name in texts else _shards(own, tokenizer, bytewise)
+        for name, own in named
+    ]
+    return _joined(spec, [name for name, _ in named], made) if spec.mixture else made[0]
 
 
 def manifest_record(tokens: Tokens) -> dict[str, Any]:
@@ -169,77 +111,84 @@ def manifest_record(tokens: Tokens) -> dict[str, Any]:
     return {
         "digest": tokens.digest,
         "source": tokens.source,
-        "tokenizer": "bytes",
+        "tokenizer": tokens.tokenizer,
+        **({"tokenizer_digest": tokens.tokenizer_digest} if tokens.tokenizer_digest else {}),
+        **({} if tokens.tokenizer == BYTES else {"vocab": tokens.vocab}),
+        **({} if tokens.bytes_per_token == 1.0 else {"bytes_per_token": tokens.bytes_per_token}),
         "train_tokens": len(tokens.train),
         "validation_tokens": len(tokens.validation),
         "skipped_files": tokens.skipped,
         **({} if tokens.entropy is None else {"entropy": tokens.entropy}),
+        **({"sources": [asdict(part) for part in tokens.parts]} if tokens.parts[0].name else {}),
         "files": [asdict(file) for file in tokens.manifest],
     }
 
 
-@lru_cache(maxsize=256)  # one entry a seed in training; a quarter of a million windows are 1 MB
-def _epoch(windows: int, context: int, seed: int, epoch: int) -> tuple[int, NDArray[np.int32]]:
-    """Shift in tokens and order of the windows of one epoch."""
-    stream = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
-    raw = stream.random_raw(windows + 1)
-    return int(raw[0] % context), np.argsort(raw[1:], kind="stable").astype(np.int32)
+def _text(spec: Source) -> Text:
+    return read_rows(spec) if spec.format == "rows" else read_files(spec)
 
 
-def _root(spec: Source) -> tuple[Path, tuple[str, ...]]:
-    """The folder (or single file) a corpus lies in, and which relative paths to take."""
-    if spec.source == STDLIB:
-        return Path(sysconfig.get_path("stdlib")), spec.include or ("*.py",)
-    path = Path(spec.source).expanduser()
-    wild = [i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")]
-    include = spec.include
-    if wild:
-        if include:
-            raise ScalingError(f"the corpus {spec.source!r} is a glob already: give a folder, or leave `include` out")
-        path, include = Path(*path.parts[: wild[0]]), ("/".join(path.parts[wild[0] :]),)
-    if not path.exists():
-        raise ScalingError(
-            f"the corpus must be {STDLIB!r}, a folder or a glob of text files; there is no {str(path.absolute())!r}"
-        )
-    return path, include
+def _encoded(spec: Source, text: Text, tokenizer: Tokenizer | None) -> Tokens:
+    """One source of text as tokens."""
+    read = text.of("train"), text.of("validation")
+    if tokenizer is None:
+        train, validation = (np.frombuffer(b"".join(contents), np.uint8) for contents in read)
+        return Tokens(train, validation, text.manifest, spec.source, text.skipped, entropy=text.entropy)
+    train, validation = (encode(tokenizer, contents) for contents in read)
+    return Tokens(
+        train,
+        validation,
+        text.manifest,
+        spec.source,
+        text.skipped,
+        vocab=tokenizer.vocab,
+        bytes_per_token=sum(map(len, read[1])) / max(len(validation), 1),
+        tokenizer=tokenizer.name,
+        tokenizer_digest=tokenizer.digest,
+        tokenizer_json=tokenizer.json,
+    )
 
 
-def _files(root: Path, include: Iterable[str]) -> Iterator[Path]:
-    """Files below `root`, hidden ones and links to folders left out, sorted by relative path."""
-    if root.is_file():
-        yield root
-        return
-    patterns = tuple(include)
-    found: list[tuple[str, Path]] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in _NEVER and not name.startswith(".")]
-        for name in names:
-            path = Path(folder, name)
-            relative = path.relative_to(root).as_posix()
-            if not name.startswith(".") and _matches(relative, patterns) and path.is_file():
-                found.append((relative, path))
-    yield from (path for _, path in sorted(found))
+def _shards(spec: Source, tokenizer: Tokenizer | None, bytewise: bool) -> Tokens:
+    """One source of token ids. A tokenizer given serves to count the bytes that they stand for."""
+    vocab = 256 if bytewise else shard_vocab(spec, tokenizer)
+    shards = read_shards(spec, vocab)
+    known = bytes_per_id(tokenizer, shards.validation) if tokenizer else 1.0 if bytewise else None
+    return Tokens(
+        shards.train,
+        shards.validation,
+        shards.manifest,
+        spec.source,
+        vocab=vocab,
+        bytes_per_token=known,
+        tokenizer=IDS,
+    )
 
 
-def _matches(relative: str, patterns: tuple[str, ...]) -> bool:
-    name = relative.rsplit("/", 1)[-1]
-    return not patterns or any(
-        fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, p.removeprefix("**/"))
-        or ("/" not in p and fnmatch.fnmatchcase(name, p))
-        for p in patterns
-    )  # fmt: skip
-
-
-def _split(contents: dict[str, bytes], fraction: float) -> tuple[File, ...]:
-    first: dict[str, str] = {}  # content -> the first path that has it
-    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
-    for path, content in hashes.items():
-        first.setdefault(content, path)
-    places = {path: int(hashlib.sha256(path.encode()).hexdigest()[:16], 16) / 2**64 for path in first.values()}
-    lowest = min(places.values())
-    splits = {path: "validation" if place < fraction or place == lowest else "train" for path, place in places.items()}
-    return tuple(File(path, len(contents[path]), content, splits[first[content]]) for path, content in hashes.items())
-
-
-def _text(contents: dict[str, bytes], manifest: Iterable[File], split: str) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(contents[file.path] for file in manifest if file.split == split), dtype=np.uint8)
+def _joined(spec: Source, names: Sequence[str], made: Sequence[Tokens]) -> Tokens:
+    """Several sources as one corpus: arrays one after another, files under the names of their sources."""
+    starts = itertools.accumulate((len(one.train) for one in made), initial=0)
+    others = itertools.accumulate((len(one.validation) for one in made), initial=0)
+    parts = tuple(
+        Part(name, start, len(one.train), other, len(one.validation))
+        for name, one, start, other in zip(names, made, starts, others, strict=False)
+    )
+    how = next((one for one in made if one.tokenizer != IDS), made[0])
+    sizes = [one.bytes_per_token for one in made]
+    return Tokens(
+        np.concatenate([one.train for one in made]),
+        np.concatenate([one.validation for one in made]),
+        tuple(
+            replace(file, path=f"{part.name}/{file.path}")
+            for part, one in zip(parts, made, strict=True)
+            for file in one.manifest
+        ),
+        spec.source,
+        sum(one.skipped for one in made),
+        vocab=max(one.vocab for one in made),
+        bytes_per_token=None if None in sizes else sum(size or 0.0 for size in sizes) / len(sizes),
+        tokenizer=how.tokenizer,
+        tokenizer_digest=how.tokenizer_digest,
+        tokenizer_json=how.tokenizer_json,
+        parts=parts,
+    )

@@ -25,10 +25,11 @@ from sweeps.curves import Curves
 from sweeps.forks import Forks
 from sweeps.model import leaves, losses, master_dtype
 from sweeps.optim import Settings, State, update
+from sweeps.order import segment_offsets, validation_sequences
 from sweeps.progress import Meter, Report
 from sweeps.runs import Edge, Run, Stack, validation_counts
 from sweeps.slots import Training, fill, free, held, slot_settings, snapshot
-from sweeps.tokens import Tokens, batch_offsets, validation_sequences
+from sweeps.tokens import Tokens
 
 #: A segment ends at the latest after this many updates, or this much work: signals, checkpoints and the display wait
 #: for its end. Guesses that keep segments under a second or so.
@@ -198,10 +199,7 @@ def segment(training: Training, count: int, corpus: Corpus, tokens: Tokens) -> t
     starts = np.zeros((count, len(training.slots), run.batch), dtype=np.int64)
     for place, slot in slots:
         lr[:, place] = slot.edge.lr[slot.step - slot.edge.start :][:count]
-        for i in range(count):
-            starts[i, place] = batch_offsets(
-                len(tokens.train), run.context, run.batch, slot.edge.example.seed, slot.step + i
-            )
+        starts[:, place] = segment_offsets(tokens, slot.edge.example, slot.step, count)
     lr_there = torch.from_numpy(lr).to(device, master_dtype(run))
     starts_there = torch.from_numpy(starts).to(device)
     how, window = slot_settings(training, run), torch.arange(run.context + 1, device=device)

@@ -28,7 +28,8 @@ def test_every_file_has_the_digest_its_readme_states() -> None:
 
 @pytest.mark.parametrize("name", ["demo", "joint", "untested"])
 def test_the_tables_have_the_columns_of_the_vocabulary(name: str) -> None:
-    assert list(pd.read_csv(DATA / name / "runs.csv").columns) == list(RUNS)
+    since = {"U", "epochs"}  # columns younger than these tables
+    assert list(pd.read_csv(DATA / name / "runs.csv").columns) == [column for column in RUNS if column not in since]
     assert list(pd.read_csv(DATA / name / "curves.csv").columns) == list(CURVES)
 
 

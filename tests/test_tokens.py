@@ -1,4 +1,4 @@
-"""Corpora: the same files give the same tokens, nothing leaks into validation, batches are functions of the step."""
+"""Corpora: the same files give the same tokens, and nothing leaks into validation."""
 
 from pathlib import Path
 
@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from scaling.errors import ScalingError
-from sweeps.tokens import (
-    Source,
-    Tokens,
-    batch_offsets,
-    check_size,
-    load,
-    manifest_record,
-    validation_sequences,
-)
+from sweeps.corpora.settings import Source
+from sweeps.tokens import Tokens, load, manifest_record
 
 
 @pytest.fixture
@@ -126,55 +119,6 @@ def test_the_standard_library_is_source_code_without_packages():
 def test_corpora_that_cannot_be_used_say_why(folder, make, message):
     with pytest.raises(ScalingError, match=message):
         load(make(folder))
-
-
-def test_a_corpus_too_small_for_the_runs_says_which_part_and_by_how_much(folder):
-    tokens = load(folder)
-    with pytest.raises(
-        ScalingError, match=r"training text .* has \d+ tokens, but two sequences of context = 100000 need"
-    ):
-        check_size(tokens, 100_000, 1)
-    with pytest.raises(ScalingError, match=r"validation text .* val_sequences = 500 .* lower val_sequences or context"):
-        validation_sequences(tokens, 64, 500)
-
-
-@pytest.mark.parametrize("n_tokens", [1000, 1033, 32 * 8])
-def test_an_epoch_goes_once_through_windows_that_do_not_overlap(n_tokens):
-    context, batch = 32, 5
-    windows = (n_tokens - context) // context
-    flat = np.concatenate([batch_offsets(n_tokens, context, batch, 3, step) for step in range(3 * windows)])
-    assert flat.min() >= 0
-    assert flat.max() + context + 1 <= n_tokens
-    epochs = [np.sort(flat[i * windows : (i + 1) * windows]) for i in range(3 * batch)]
-    for epoch in epochs:
-        assert np.array_equal(np.diff(epoch), np.full(windows - 1, context))
-    assert len({int(epoch[0]) for epoch in epochs}) > 1, "epochs have shifts of their own"
-
-
-def test_batches_are_functions_of_the_seed_and_the_step():
-    first = [batch_offsets(10**6, 64, 16, 0, step) for step in range(50)]
-    again = [batch_offsets(10**6, 64, 16, 0, step) for step in reversed(range(50))][::-1]
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first[0], batch_offsets(10**6, 64, 16, 1, 0))
-    assert first[0].dtype == np.int64
-
-
-def test_the_order_of_training_never_changes():
-    # Written down from the first version: resumed and repeated runs rest on it, on every platform and numpy.
-    assert batch_offsets(10_000, 64, 4, 7, 11).tolist() == [5963, 3403, 8395, 6667]
-
-
-def test_the_validation_set_is_spread_over_the_validation_text_without_overlap(folder):
-    tokens = load(folder)
-    sequences = validation_sequences(tokens, 16, 5)
-    assert sequences.shape == (5, 17)
-    text = tokens.validation.tobytes()
-    free = len(text) - 17
-    starts = [i * free // 4 for i in range(5)]
-    assert [row.tobytes() for row in sequences] == [text[s : s + 17] for s in starts]
-    tight = (len(text) - 1) // 16  # as many as fit
-    assert validation_sequences(tokens, 16, tight).shape == (tight, 17)
-    assert validation_sequences(tokens, 16, 1).shape == (1, 17)
 
 
 def test_the_manifest_lists_every_file(folder):

@@ -1,0 +1,1 @@
+"""Where the text of a corpus comes from, and how it becomes tokens."""
