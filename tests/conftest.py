@@ -15,6 +15,12 @@ os.environ["MPLBACKEND"] = "Agg"
 DATASETS = "SCALING_DATASETS"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests work out of corpora is not left in the user's cache."""
+    os.environ["SWEEPS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def datasets() -> Path:
     """Folder of published measurements, named by the variable SCALING_DATASETS; skips where that is not set."""
