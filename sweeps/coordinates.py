@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from scaling.errors import ScalingError
+from sweeps.grid import changed
 from sweeps.markov import Markov
 from sweeps.model import add_branch, attention, embed, forward, initial, leaves, mlp
 from sweeps.optim import empty_state, settings
@@ -58,7 +59,7 @@ def measure(run: Run, seeds: int = 4) -> pd.DataFrame:
     ScalingError where training diverges.
     """
     device = torch.device("cpu")
-    runs = [run.model_copy(update={"seed": run.seed + i}) for i in range(seeds)]
+    runs = [changed(run, seed=run.seed + i) for i in range(seeds)]
     state, how = empty_state(run, seeds, device), settings(runs, device)
     state.weights[:] = torch.stack([initial(one) for one in runs])
     state.alive[:] = True
@@ -105,7 +106,7 @@ def check(run: Run, axis: str, sizes: Sequence[int], *, seeds: int = 4, off: boo
         raise ScalingError(f"widths must be multiples of head_dim = {run.head_dim}, got {odd[0]}")
     tables = []
     for size in sizes:
-        one = run.model_copy(update={axis: size} | ({f"base_{axis}": size} if off else {}))
+        one = changed(run, **{axis: size}, **({f"base_{axis}": size} if off else {}))
         tables.append(measure(one, seeds))
     table = pd.concat(tables, ignore_index=True)
     table.insert(0, "axis", axis)

@@ -57,6 +57,7 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
                 "N": run.parameter_counts["matmul"],
                 "D": run.tokens,
                 "U": sum(unique_per_source(tokens, run).values()),
+                "lr": run.lr,
                 "C": 6.0 * run.parameter_counts["matmul"] * run.tokens,
                 "flops": flops_of(run),
                 "flops_marginal": plan.flops_marginal[run.key],

@@ -41,6 +41,8 @@ from sweeps.runs import Run
 MAX_RUNS = 10_000
 #: Updates of all runs together that a plan lays out as learning rates: 4 bytes each.
 MAX_STEPS = 2**27
+#: Beyond a factor of e to this power a rule for the learning rate is a slip, not a wish.
+MOST_LOG_LR = 12.0
 
 
 class Knobs(BaseModel):
@@ -54,6 +56,12 @@ class Knobs(BaseModel):
     warmup_tokens: float = Field(ge=0, description="warmup = warmup_tokens / (batch * context)")
     cooldown_fraction: float = Field(ge=0, le=1, description="cooldown = cooldown_fraction * steps")
     cooldown_tokens: float = Field(ge=0, description="cooldown = cooldown_tokens / (batch * context)")
+    lr_batch_exponent: float = Field(
+        description="lr is multiplied by (batch * context / lr_batch_tokens) to this power"
+    )
+    lr_batch_tokens: float = Field(gt=0, description="tokens of the batch that lr is meant for")
+    lr_horizon_exponent: float = Field(description="lr is multiplied by (tokens / lr_horizon_tokens) to this power")
+    lr_horizon_tokens: float = Field(gt=0, description="length of the run that lr is meant for, in tokens")
 
 
 #: Ways of saying one thing: a table may use one of each set, and a block's replaces the one above the blocks.
@@ -63,6 +71,8 @@ EXCLUSIVE = (
     ("warmup", "warmup_fraction", "warmup_tokens"),
     ("cooldown", "cooldown_fraction", "cooldown_tokens"),
 )
+#: Halves of a rule for the learning rate: one says nothing without the other.
+TOGETHER = (("lr_batch_exponent", "lr_batch_tokens"), ("lr_horizon_exponent", "lr_horizon_tokens"))
 REQUIRED = (("width",), EXCLUSIVE[0], EXCLUSIVE[1], ("lr",))
 #: Which schedules read a setting; others leave it at its default, so that it cannot make two keys of one run.
 READ_BY = {
@@ -266,6 +276,11 @@ def _cross(shared: Mapping[str, list[Any]], own: Mapping[str, list[Any]], name: 
     for ways in REQUIRED:
         if not axes.keys() & set(ways):
             raise ScalingError(f"{place}: {' or '.join(ways)} is missing; say it here or above the blocks")
+    for pair in TOGETHER:
+        said = axes.keys() & set(pair)
+        if len(said) == 1:
+            (missing,) = set(pair) - said
+            raise ScalingError(f"{place}: {said.pop()} needs {missing} beside it: {_described(missing)}")
     schedules = axes.get("schedule", [Run.model_fields["schedule"].default])
     for key in own.keys() & READ_BY.keys():
         if not set(schedules) & set(READ_BY[key]):
@@ -317,6 +332,7 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
             settings[key] = round(knobs[f"{key}_fraction"] * steps)
         elif f"{key}_tokens" in knobs:
             settings[key] = round(knobs[f"{key}_tokens"] / per_step)
+    settings["lr"] = _lr(run, steps, knobs, place)
     warmup, cooldown = settings.get("warmup", 0), settings.get("cooldown", 0)
     if warmup + cooldown > steps:
         raise ScalingError(
@@ -335,3 +351,22 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         except ValueError as error:
             raise ScalingError(f"{place}: {error}") from None
     return made
+
+
+def _lr(run: Run, steps: int, knobs: Mapping[str, float], place: str) -> float:
+    """The peak learning rate of a run of `steps` updates, by the rules for batch and horizon."""
+    lr = run.lr
+    for name, tokens in (("batch", run.tokens_per_step), ("horizon", run.tokens_per_step * steps)):
+        if f"lr_{name}_exponent" in knobs:
+            log = math.log(tokens / knobs[f"lr_{name}_tokens"]) * knobs[f"lr_{name}_exponent"]
+            if abs(log) > MOST_LOG_LR:
+                raise ScalingError(
+                    f"{place}: lr_{name}_exponent = {knobs[f'lr_{name}_exponent']:g} multiplies lr by e^{log:.3g} at "
+                    f"{tokens} tokens: check lr_{name}_tokens = {knobs[f'lr_{name}_tokens']:g} and the exponent"
+                )
+            lr *= math.exp(log)
+    return lr
+
+
+def _described(knob: str) -> str:
+    return str(Knobs.model_fields[knob].description)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps.grid import changed
 from sweeps.runs import Edge, Run, Stack, stack_key, validation_counts
 
 
@@ -108,7 +109,7 @@ def validations(edge: Edge) -> int:
 
 def notes(plan: Plan) -> list[str]:
     """What the plan should be told of: runs that could share steps and do not, sizes that one rate may not serve."""
-    return [*_apart(plan), *_unscaled(plan)]
+    return [*_apart(plan), *_own_rates(plan), *_unscaled(plan)]
 
 
 def _apart(plan: Plan) -> list[str]:
@@ -128,6 +129,32 @@ def _apart(plan: Plan) -> list[str]:
     return [
         f"{count} runs differ in length and share nothing, because their warm-ups differ too (a warm-up relative to "
         f"the horizon parts them at the first update): give warmup in updates or warmup_tokens, and they share a trunk"
+    ]
+
+
+def _own_rates(plan: Plan) -> list[str]:
+    """Runs that would share a trunk had they not a peak rate of their own at each horizon."""
+    families: dict[tuple[Any, ...], dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in plan.runs:
+        families[(run.shape, run.lineage, run.schedule, run.group)][run.steps].append(run)
+    apart, alike = [], []
+    for horizons in families.values():
+        rates = {steps: sorted({run.lr for run in runs}) for steps, runs in horizons.items()}
+        every = [lr for own in rates.values() for lr in own]
+        if len(rates) < 2 or len(set(every)) < len(every) or len({len(own) for own in rates.values()}) > 1:
+            continue
+        longest = rates[max(rates)]
+        for steps, runs in horizons.items():
+            apart += runs
+            alike += [changed(run, lr=longest[rates[steps].index(run.lr)]) for run in runs]
+    if not apart:
+        return []
+    saved = 1 - build_plan(alike).flops_shared / build_plan(apart).flops_shared
+    if saved < 0.01:
+        return []
+    return [
+        f"{len(apart)} runs have a peak rate of their own at each horizon and share nothing: one for all horizons "
+        f"would share trunks and save {100 * saved:.0f}% of their FLOP"
     ]
 
 

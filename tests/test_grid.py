@@ -1,5 +1,6 @@
 """Grids: what is read from them, and that every kind of mistake is said with its place, value and remedy."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,38 @@ def test_a_base_depth_that_no_rule_reads_makes_no_second_run(tmp_path: Path) -> 
     assert [(r.depth_rule, r.base_depth) for r in read_grid(path).runs] == [
         ("none", 2), ("completep", 1), ("completep", 2)
     ]  # fmt: skip
+
+
+RATES = "# Rate?\nwidth = 16\ndepth = 1\nlr = 0.01\ncontext = 32\nbatch = 8\nsteps = 100\n"
+
+
+def rate(tmp_path: Path, more: str, change: tuple[str, str] = ("", "")) -> float:
+    path = tmp_path / "grid.toml"
+    path.write_text(RATES.replace(*change) + more)
+    (run,) = read_grid(path).runs
+    return run.lr
+
+
+def test_rules_for_batch_and_horizon_are_powers_written_into_the_run(tmp_path: Path) -> None:
+    batch = "lr_batch_exponent = 0.5\nlr_batch_tokens = 256\n"
+    assert rate(tmp_path, batch) == 0.01  # 8 * 32 tokens: the batch that lr is meant for
+    assert rate(tmp_path, batch, ("batch = 8", "batch = 32")) == pytest.approx(0.02)
+    horizon = "lr_horizon_exponent = -0.5\nlr_horizon_tokens = 25600\n"
+    assert rate(tmp_path, horizon) == 0.01
+    assert rate(tmp_path, horizon, ("steps = 100", "tokens = 102400")) == pytest.approx(0.005)
+    both = batch + horizon  # 4 times the batch at as many updates are 4 times the tokens
+    assert rate(tmp_path, both, ("batch = 8", "batch = 32")) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ("lr_batch_exponent = 0.5\n", "lr_batch_exponent needs lr_batch_tokens beside it: tokens of the batch"),
+        ("lr_horizon_tokens = 1e5\n", "lr_horizon_tokens needs lr_horizon_exponent beside it"),
+        ("lr_horizon_exponent = 30\nlr_horizon_tokens = 10\n", "multiplies lr by e^235 at 25600 tokens"),
+        ("lr_batch_exponent = 0.5\nlr_batch_tokens = 0\n", "lr_batch_tokens = 0: must be greater than 0"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(tmp_path: Path, more: str, said: str) -> None:
+    with pytest.raises(ScalingError, match=re.escape(said)):
+        rate(tmp_path, more)

@@ -149,6 +149,17 @@ def test_a_relative_warm_up_is_said_to_share_nothing():
     assert not notes(build_plan([a_run(warmup=n) for n in (1, 2, 4)]))  # an axis of warm-ups at one horizon is meant so
 
 
+def test_the_plan_says_what_a_rate_of_each_horizon_costs() -> None:
+    own = {10: 0.04, 20: 0.02, 40: 0.01}
+    (note,) = notes(build_plan([a_run(steps=n, lr=lr, cooldown=n // 5) for n, lr in own.items()]))
+    # 70 updates; on one trunk 32 of it and the cooldowns of 2, 4 and 8
+    assert "3 runs have a peak rate of their own" in note and "save 34% of their FLOP" in note
+    crossed = [a_run(steps=n, lr=lr * k, cooldown=n // 5) for n, lr in own.items() for k in (1, 3)]
+    assert "6 runs" in notes(build_plan(crossed))[0]
+    assert not notes(build_plan([a_run(steps=n, lr=lr, cooldown=n // 5) for n in own for lr in own.values()]))
+    assert not notes(build_plan([a_run(steps=n, lr=lr, schedule="cosine") for n, lr in own.items()]))  # share nothing
+
+
 def test_the_plan_says_that_depths_share_a_rate_without_a_rule() -> None:
     (note,) = notes(build_plan([a_run(depth=1), a_run(depth=2)]))
     assert "depth goes from 1 to 2" in note and "depth_rule" in note
