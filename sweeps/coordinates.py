@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from scaling.errors import ScalingError
+from sweeps.engine import plain_parts, step
 from sweeps.grid import changed
 from sweeps.markov import Markov
 from sweeps.model import add_branch, attention, embed, forward, initial, leaves, mlp
 from sweeps.optim import empty_state, settings
 from sweeps.runs import Run
-from sweeps.train import step
 
 #: Kinds of activations. attention and mlp are what a block adds to the stream, before the factor of depth; block is the
 #: stream after it.
@@ -60,7 +60,7 @@ def measure(run: Run, seeds: int = 4) -> pd.DataFrame:
     """
     device = torch.device("cpu")
     runs = [changed(run, seed=run.seed + i) for i in range(seeds)]
-    state, how = empty_state(run, seeds, device), settings(runs, device)
+    state, how, parts = empty_state(run, seeds, device), settings(runs, device), plain_parts(run)
     state.weights[:] = torch.stack([initial(one) for one in runs])
     state.alive[:] = True
     text = torch.from_numpy(np.frombuffer(b"".join(TEXT.files().values()), np.uint8).copy())
@@ -76,7 +76,7 @@ def measure(run: Run, seeds: int = 4) -> pd.DataFrame:
     for count in range(run.steps + 1):
         if count:
             lr = torch.full((seeds,), float(run.lr_per_step[count - 1]), dtype=state.weights.dtype)
-            step(state, how, lr, sequences(run.batch), run)
+            step(state, how, lr, sequences(run.batch), parts)
         with torch.no_grad():
             now = activations(leaves(state.weights, run), looked_at, run)
         untrained = untrained or now

@@ -10,7 +10,7 @@ AdamW and snapshots then are a handful of operations on (R, P), whatever the dep
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -96,20 +96,22 @@ def initial(run: Run) -> Tensor:
     return torch.cat(rows).to(master_dtype(run))
 
 
-def leaves(flat: Tensor, run: Run) -> dict[str, Tensor]:
-    """The weights of all replicas, name -> (R, *shape), as leaves that gradients can be asked of.
+def views(flat: Tensor, weights: Sequence[Weight], run: Run) -> dict[str, Tensor]:
+    """The weights of all replicas, name -> (R, *shape): views of `flat` (R, P), matrices in the number format of `run`.
 
-    They are views of `flat` (R, P), or, for the matrices of a bfloat16 run, of a copy in bfloat16.
+    They are split off in one operation, whose gradient is one concatenation: that of `flat` comes as one tensor.
     """
-    weights = layout(run)
-    first = next(weight.start for weight in weights if len(weight.shape) == 2 and _is_matrix(weight))
-    low = flat.detach()[:, first:].to(DTYPES[run.dtype]) if run.dtype == "bfloat16" else flat.detach()[:, first:]
+    parts = flat.split([weight.size for weight in weights], dim=1)
     out = {}
-    for weight in weights:
-        source, start = (low, weight.start - first) if _is_matrix(weight) else (flat.detach(), weight.start)
-        view = source[:, start : start + weight.size].view(-1, *weight.shape)
-        out[weight.name] = view.requires_grad_()
+    for weight, part in zip(weights, parts, strict=True):
+        view = part.view(-1, *weight.shape)
+        out[weight.name] = view.to(DTYPES[run.dtype]) if _is_matrix(weight) else view
     return out
+
+
+def leaves(flat: Tensor, run: Run) -> dict[str, Tensor]:
+    """The weights of all replicas as leaves that gradients can be asked of one by one."""
+    return {name: view.requires_grad_() for name, view in views(flat.detach(), layout(run), run).items()}
 
 
 def _is_matrix(weight: Weight) -> bool:
@@ -187,9 +189,14 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
-@lru_cache(maxsize=16)
+@torch.compiler.assume_constant_result  # traced, its sines in float64 would be worked out anew for every activation
 def rotation(length: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines of the rotary angles, each (T, 1, 1, head_dim): minus in the first half."""
+    return _rotation(length, head_dim, dtype, device)
+
+
+@lru_cache(maxsize=16)
+def _rotation(length: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     frequency = ROPE_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).view(length, 1, 1, -1)
     cos, sin = torch.cat([angle.cos()] * 2, dim=-1), torch.cat([-angle.sin(), angle.sin()], dim=-1)

@@ -18,13 +18,17 @@ import torch
 from torch import Tensor
 
 from sweeps import parametrization
-from sweeps.model import layout, master_dtype
+from sweeps.model import master_dtype
+from sweeps.objectives import objective_of
 from sweeps.runs import Run
+
+#: Fields of a run that each replica has to itself in the optimizer, by the names of `Settings`.
+KNOBS = ("beta1", "beta2", "eps", "weight_decay", "clip")
 
 
 @dataclass(frozen=True)
 class State:
-    """What training changes, in place. A replica that is not alive keeps its weights whatever its gradient."""
+    """What training changes, in place. A replica that is not alive stays as it is, whatever its gradient."""
 
     weights: Tensor  # (R, P)
     first: Tensor  # (R, P) running mean of the gradient
@@ -49,7 +53,8 @@ class Settings:
 
 def empty_state(run: Run, replicas: int, device: torch.device) -> State:
     """Zeros for `replicas` replicas shaped as `run`, none alive."""
-    size, dtype = layout(run)[-1].start + layout(run)[-1].size, master_dtype(run)
+    last, dtype = objective_of(run).layout(run)[-1], master_dtype(run)
+    size = last.start + last.size
     weights, first, second = torch.zeros(3, replicas, size, dtype=dtype, device=device)
     return State(
         weights,
@@ -63,27 +68,33 @@ def empty_state(run: Run, replicas: int, device: torch.device) -> State:
 def settings(runs: Sequence[Run], device: torch.device) -> Settings:
     """Settings of the replicas that train `runs` (all of one shape), in order."""
     dtype = master_dtype(runs[0])
-    rules = parametrization.groups(runs[0])
-    sizes = torch.tensor([weight.size for weight in layout(runs[0])])
+    rules, weights = parametrization.groups(runs[0]), objective_of(runs[0]).layout(runs[0])
+    sizes = torch.tensor([weight.size for weight in weights])
     factor, decays, eps_factor = (
-        torch.tensor([float(getattr(rules[weight.group], name)) for weight in layout(runs[0])], dtype=torch.float64)
+        torch.tensor([float(getattr(rules[weight.group], name)) for weight in weights], dtype=torch.float64)
         .repeat_interleave(sizes)
         .to(device, dtype)
         for name in ("lr_factor", "decays", "eps_factor")
     )
-    beta1, beta2, eps, weight_decay, clip = (
-        torch.tensor([getattr(run, name) for run in runs], dtype=dtype, device=device)
-        for name in ("beta1", "beta2", "eps", "weight_decay", "clip")
-    )
-    return Settings(beta1, beta2, eps, weight_decay, clip, factor, decays, eps_factor)
+    knobs = {name: torch.zeros(len(runs), dtype=dtype, device=device) for name in KNOBS}
+    how = Settings(**knobs, lr_factor=factor, decays=decays, eps_factor=eps_factor)
+    set_knobs(how, runs)
+    return how
+
+
+def set_knobs(how: Settings, runs: Sequence[Run]) -> None:
+    """Write the settings of other runs of the same shape into `how`, in place."""
+    for name in KNOBS:
+        tensor = getattr(how, name)
+        tensor.copy_(torch.tensor([getattr(run, name) for run in runs], dtype=tensor.dtype))
 
 
 @torch.no_grad()
 def update(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) -> Tensor:
     """One AdamW update of all replicas, in place; returns the gradients' norms before clipping, (R,).
 
-    grad (R, P) is used up; loss and lr are (R,). A replica with a loss or gradient that is not finite ends here: its
-    weights stay as they are, and no operation mixes it with its neighbours.
+    grad is (R, P), loss and lr are (R,). A replica with a loss or gradient that is not finite ends here: its weights
+    and moments stay as they are, and no operation mixes it with its neighbours.
     """
     norm = torch.linalg.vector_norm(grad, dim=1)
     state.alive.logical_and_(torch.isfinite(loss) & torch.isfinite(norm))
@@ -93,8 +104,8 @@ def update(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) 
     rate = torch.where(alive, lr, 0.0)
     grad = torch.where(alive[:, None], grad, 0.0).mul_(scale[:, None])  # a weight of 0 alone would keep NaN
 
-    state.first.lerp_(grad, (1 - how.beta1)[:, None])
-    state.second.lerp_(grad.square_(), (1 - how.beta2)[:, None])
+    state.first.lerp_(grad, torch.where(alive, 1 - how.beta1, 0.0)[:, None])
+    state.second.lerp_(grad.square_(), torch.where(alive, 1 - how.beta2, 0.0)[:, None])
     count = state.count.clamp(min=1)
     first_correction, second_correction = 1 - how.beta1**count, 1 - how.beta2**count
     step = torch.div(state.second, second_correction[:, None], out=grad).sqrt_()

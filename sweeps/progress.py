@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -14,6 +15,8 @@ from sweeps.runs import Stack
 
 #: Seconds between two plain lines of one stack.
 LINE_SECONDS = 15.0
+#: What the time of a stack is counted for; what is left is the rest.
+SPENT = ("steps", "validation", "checkpoints", "compile")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Report:
     rate: float  # tokens per second since this process began, validation included in the time
     loss: float | None  # latest training loss, mean over the runs now in slots
     slots: int
+    trained: int = 0  # tokens trained on since this process began
+    flops: float = 0.0  # FLOP of training on them, attention included
+    peak: float | None = None  # FLOP/s of the device at its best, where that is known
+    seconds: float = 0.0  # since this process began the stack
+    spent: Mapping[str, float] = field(default_factory=dict)  # seconds of these by what they were spent on
 
     @property
     def eta(self) -> float | None:
@@ -34,25 +42,48 @@ class Report:
         return (self.total - self.tokens) / self.rate if self.rate > 0 else None
 
 
-class Meter:
-    """Measures one stack's training from where this process takes it up."""
+class Clock:
+    """What the time of one stack goes to."""
 
-    def __init__(self, forks: Forks, planned: Sequence[str], done: int) -> None:
-        self.key, self.per_step = forks.stack.key, forks.stack.runs[0].tokens_per_step
+    def __init__(self) -> None:
+        self.begin, self.spent = time.monotonic(), dict[str, float]()
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Count the time within for `what`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + time.monotonic() - start
+
+
+class Meter:
+    """Measures one stack's training from where this process takes it up; `peak` is the device's FLOP/s, if known."""
+
+    def __init__(self, forks: Forks, planned: Sequence[str], done: int, peak: float | None = None) -> None:
+        self.key, self.run, self.peak = forks.stack.key, forks.stack.runs[0], peak
         self.total = sum(forks.edges[name].stop - forks.edges[name].start for name in planned)
-        self.first, self.begin = done, time.monotonic()
+        self.first, self.clock = done, Clock()
 
     def read(self, state: Literal["training", "done", "stopped"], done: int, losses: Sequence[float]) -> Report:
         """A report after `done` of the planned steps; `losses` are those of the runs now in slots."""
-        elapsed = max(time.monotonic() - self.begin, 1e-9)
+        elapsed = max(time.monotonic() - self.clock.begin, 1e-9)
+        per_step = self.run.tokens_per_step
+        trained = (done - self.first) * per_step
         return Report(
             stack=self.key,
             state=state,
-            tokens=done * self.per_step,
-            total=self.total * self.per_step,
-            rate=(done - self.first) * self.per_step / elapsed,
+            tokens=done * per_step,
+            total=self.total * per_step,
+            rate=trained / elapsed,
             loss=sum(losses) / len(losses) if losses else None,
             slots=len(losses),
+            trained=trained,
+            flops=trained * self.run.flops_per_token["6N_with_attention"],
+            peak=self.peak,
+            seconds=elapsed,
+            spent=dict(self.clock.spent),
         )
 
 
@@ -60,7 +91,7 @@ class Lines:
     """Plain lines: one per stack at its start, every LINE_SECONDS, and at its end."""
 
     def __init__(self, file: TextIO) -> None:
-        self.file, self.said = file, dict[str, float]()
+        self.file, self.said, self.latest = file, dict[str, float](), dict[str, Report]()
 
     def __enter__(self) -> Lines:
         return self
@@ -69,6 +100,7 @@ class Lines:
         return None
 
     def show(self, report: Report) -> None:
+        self.latest[report.stack] = report
         now = time.monotonic()
         if report.state == "training" and now - self.said.get(report.stack, -LINE_SECONDS) < LINE_SECONDS:
             return
@@ -93,6 +125,7 @@ class Bars:
             TextColumn("{task.fields[words]}"),
             console=Console(file=file),
         )
+        self.latest = dict[str, Report]()
         self.tasks = {s.key: self.progress.add_task(s.key, total=None, start=False, words="waiting") for s in stacks}
 
     def __enter__(self) -> Bars:
@@ -105,6 +138,7 @@ class Bars:
         self.progress.stop()
 
     def show(self, report: Report) -> None:
+        self.latest[report.stack] = report
         task = self.tasks[report.stack]
         self.progress.start_task(task)
         self.progress.update(
@@ -141,6 +175,22 @@ def words(report: Report) -> str:
     elif report.eta is not None:
         parts.append(f"{_clock(report.eta)} left")
     return "  ".join(parts)
+
+
+def summary(reports: Sequence[Report]) -> str:
+    """Where the time of all stacks went, as one line; empty where nothing was trained."""
+    reports = [report for report in reports if report.trained and report.spent.get("steps")]
+    if not reports:
+        return ""
+    spent = {name: sum(report.spent.get(name, 0.0) for report in reports) for name in SPENT}
+    rest = sum(report.seconds for report in reports) - sum(spent.values())
+    trained, flops = sum(report.trained for report in reports), sum(report.flops for report in reports)
+    text = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in {**spent, "rest": max(rest, 0.0)}.items())
+    text += f"; {_short(trained / spent['steps'])} tokens/s and {flops / spent['steps']:.3g} FLOP/s in steps"
+    peaks = {report.peak for report in reports}
+    if len(peaks) == 1 and (peak := peaks.pop()) is not None:
+        text += f", MFU {flops / spent['steps'] / peak:.1%}"
+    return text
 
 
 def _short(value: float) -> str:

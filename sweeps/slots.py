@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from sweeps.forks import Forks, ready
-from sweeps.model import initial
-from sweeps.optim import Settings, State, empty_state, settings
+from sweeps.objectives import objective_of
+from sweeps.optim import State, empty_state
 from sweeps.runs import Edge, Run
 
 
@@ -96,7 +96,7 @@ def fill(training: Training, forks: Forks, most: int) -> None:
         place = training.slots.index(None)
         training.slots[place] = Slot(edge, edge.start)
         if edge.parent is None:
-            row = initial(edge.example)
+            row = objective_of(run).initial(edge.example)
             put(training.state, place, torch.stack([row, torch.zeros_like(row), torch.zeros_like(row)]), 0.0)
         else:
             start = training.snapshots[edge.parent]
@@ -113,7 +113,6 @@ def free(training: Training, place: int) -> None:
     training.state.alive[place] = False
 
 
-def slot_settings(training: Training, spare: Run) -> Settings:
-    """Optimizer settings along the replica axis; `spare` fills the free slots."""
-    runs = [spare if slot is None else slot.edge.example for slot in training.slots]
-    return settings(runs, training.state.weights.device)
+def slot_runs(training: Training, spare: Run) -> list[Run]:
+    """A run for every place of the replica axis, whose settings hold there; `spare` fills the free slots."""
+    return [spare if slot is None else slot.edge.example for slot in training.slots]

@@ -10,8 +10,10 @@ from __future__ import annotations
 import bisect
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +24,19 @@ from torch import Tensor
 from scaling.errors import ScalingError
 from sweeps import checkpoint, curves, records
 from sweeps.curves import Curves
+from sweeps.devices import peak_flops
+from sweeps.engine import DEFAULT, Engine, Mode, evaluate, forget_other_shapes
 from sweeps.forks import Forks
-from sweeps.model import leaves, losses, master_dtype
-from sweeps.optim import Settings, State, update
-from sweeps.order import segment_offsets, validation_sequences
-from sweeps.progress import Meter, Report
+from sweeps.objectives import Feed, objective_of
+from sweeps.progress import Clock, Meter, Report
 from sweeps.runs import Edge, Run, Stack, validation_counts
-from sweeps.slots import Training, fill, free, held, slot_settings, snapshot
+from sweeps.slots import Training, fill, free, held, slot_runs, snapshot
 from sweeps.tokens import Tokens
 
 #: A segment ends at the latest after this many updates, or this much work: signals, checkpoints and the display wait
 #: for its end. Guesses that keep segments under a second or so.
 SEGMENT_STEPS = 64
-SEGMENT_FLOPS = {"cpu": 2e10, "cuda": 2e13}
+SEGMENT_FLOPS = {"cpu": 2e10, "cuda": 1e14}
 #: Activations of all slots in elements, tokens times width, up to which more slots make a CPU faster: measured with
 #: one thread of a Zen 4 core, widths 16 to 96, where beyond it the caches give back what fewer calls save.
 CPU_SLOT_ELEMENTS = 2**16
@@ -46,7 +48,7 @@ REPORT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Corpus:
-    """The text on the device: training tokens (n,), and validation sequences (count, context + 1)."""
+    """The text on the device: training tokens (n,), and validation inputs (count, ...)."""
 
     train: Tensor
     validation: Tensor
@@ -59,32 +61,21 @@ def default_slots(run: Run, device: torch.device) -> int:
     return min(64, max(1, CUDA_SLOT_TOKENS // run.tokens_per_step))
 
 
-def step(state: State, how: Settings, lr: Tensor, sequences: Tensor, run: Run) -> Tensor:
-    """One update of every replica, in place; returns losses and gradient norms, (2, R).
+@dataclass
+class Desk:
+    """Work of the host on results, in order: put off until the device is busy again, or done at once on a CPU."""
 
-    lr (R,), sequences (R, B, T + 1). The loss of a replica is the mean over its tokens, and the sum over replicas is
-    what is differentiated: no replica's gradient knows of another. Nothing here waits for the device.
-    """
-    weights = leaves(state.weights, run)
-    loss = losses(weights, sequences, run).mean(dim=(1, 2))
-    gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
-    grad = torch.cat([g.reshape(len(lr), -1).to(state.weights.dtype) for g in gradients], dim=1)
-    loss = loss.detach()
-    return torch.stack([loss, update(state, grad, loss, lr, how)])
+    waits: bool
+    queue: deque[Callable[[], object]] = field(default_factory=deque)
 
+    def put(self, work: Callable[[], object]) -> None:
+        self.queue.append(work)
+        if not self.waits:
+            self.clear()
 
-@torch.no_grad()
-def evaluate(state: State, places: Sequence[int], corpus: Corpus, run: Run) -> tuple[NDArray, NDArray]:
-    """Validation losses of the replicas at `places` and their standard errors over sequences, each (len(places),)."""
-    weights = leaves(state.weights[list(places)], run)
-    parts = [
-        losses(weights, chunk.long().expand(len(places), -1, -1), run).mean(dim=2)
-        for chunk in corpus.validation.split(run.batch)
-    ]
-    means = torch.cat(parts, dim=1).double().cpu().numpy()
-    count = means.shape[1]
-    spread = means.std(axis=1, ddof=1) / math.sqrt(count) if count > 1 else np.full(len(places), math.nan)
-    return means.mean(axis=1), spread
+    def clear(self) -> None:
+        while self.queue:
+            self.queue.popleft()()
 
 
 def train_stack(
@@ -94,6 +85,7 @@ def train_stack(
     *,
     device: torch.device,
     max_slots: int | None = None,
+    mode: Mode = DEFAULT,
     checkpoint_seconds: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
     report: Callable[[Report], None] = lambda report: None,
@@ -111,6 +103,10 @@ def train_stack(
         checkpoint.remove(folder)
         report(Meter(forks, (), 0).read("done", 0, []))
         return True
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if mode.compiles(device):
+        forget_other_shapes(run)
     corpus = on_device(tokens, run, device)
     training, behind = checkpoint.restore(checkpoint.load(folder), forks, unfinished, device)
     for key, count in behind.items():
@@ -118,7 +114,9 @@ def train_stack(
     most = max_slots or default_slots(run, device)
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
     log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check)
-    meter = Meter(forks, tuple(training.planned), steps_done(training, forks))
+    meter = Meter(forks, tuple(training.planned), steps_done(training, forks), peak_flops(device, run.dtype))
+    clock, desk, feed = meter.clock, Desk(waits=device.type == "cuda"), Feed(tokens)
+    engine: Engine | None = None
     shown = -math.inf
     saved = -math.inf  # the first checkpoint comes before the first step: it says what was planned
     while True:
@@ -127,30 +125,42 @@ def train_stack(
             break
         stop = stopping()
         if stop or time.monotonic() - saved > checkpoint_seconds:
-            curves.flush(log)
-            checkpoint.save(folder, training, check)
+            desk.clear()
+            with clock.on("checkpoints"):
+                curves.flush(log)
+                checkpoint.save(folder, training, check)
             saved = time.monotonic()
         if stop:
             report(meter.read("stopped", steps_done(training, forks), latest(training, log)))
             return False
+        if engine is None or engine.state is not training.state:
+            engine = Engine(run, training.state, corpus.train, mode, SEGMENT_STEPS)
+        engine.set_runs(slot_runs(training, run))
         count = segment_length(training, grid, device)
-        metrics, seconds = segment(training, count, corpus, tokens)
+        metrics, seconds = segment(training, engine, count, feed, desk, clock)
+        finite = np.isfinite(metrics).all(axis=(0, 1))
         for place, slot in held(training):
-            if not curves.add(log, slot.edge, slot.step - count, metrics[:, :, place], seconds):
-                close_diverged(training, forks, place, log)
+            desk.put(partial(curves.add, log, slot.edge, slot.step - count, metrics[:, :, place], seconds))
+            if not finite[place]:
+                close_diverged(training, forks, place, log, desk)
         due = [(i, slot.edge) for i, slot in held(training) if curves.is_validated(log, slot.edge, slot.step)]
         if due:
-            values = evaluate(training.state, [place for place, _ in due], corpus, run)
+            places = [place for place, _ in due]
+            with clock.on("validation" if engine.is_ready_for(len(places)) else "compile"):
+                values = evaluate(engine, places, corpus.validation)
             for (place, edge), loss, spread in zip(due, *values, strict=True):
-                if not curves.validate(log, edge, loss, spread):
-                    close_diverged(training, forks, place, log)
-            curves.flush(log)
+                if math.isfinite(loss):
+                    desk.put(partial(curves.validate, log, edge, loss, spread))
+                else:
+                    close_diverged(training, forks, place, log, desk)
+            desk.put(partial(curves.flush, log))
         for place, slot in held(training):
             if slot.step == slot.edge.stop:
-                close_finished(training, forks, place, log)
+                close_finished(training, forks, place, log, desk)
         if time.monotonic() - shown > REPORT_SECONDS:
             report(meter.read("training", steps_done(training, forks), latest(training, log)))
             shown = time.monotonic()
+    desk.clear()
     check()
     checkpoint.remove(folder)
     report(meter.read("done", steps_done(training, forks), latest(training, log)))
@@ -169,8 +179,7 @@ def on_device(tokens: Tokens, run: Run, device: torch.device) -> Corpus:
         raise ScalingError(f"vocab must be at least the corpus's {tokens.vocab}, got {run.vocab} in run {run.key}")
     small = np.uint8 if tokens.vocab <= 256 else np.int32  # torch indexes few unsigned types
     train = torch.from_numpy(np.array(tokens.train, dtype=small)).to(device)
-    validation = validation_sequences(tokens, run.context, run.val_sequences).astype(np.int64)
-    return Corpus(train, torch.from_numpy(validation).to(device))
+    return Corpus(train, torch.from_numpy(objective_of(run).validation(run, tokens)).to(device))
 
 
 def segment_length(training: Training, grid: Sequence[int], device: torch.device) -> int:
@@ -187,27 +196,32 @@ def segment_length(training: Training, grid: Sequence[int], device: torch.device
     return limit
 
 
-def segment(training: Training, count: int, corpus: Corpus, tokens: Tokens) -> tuple[NDArray, NDArray]:
+def segment(
+    training: Training, engine: Engine, count: int, feed: Feed, desk: Desk, clock: Clock
+) -> tuple[NDArray, NDArray]:
     """`count` updates of all slots. Returns losses and gradient norms (count, 2, R) and the time after each (count,).
 
-    Learning rates and data of the whole segment go to the device at its start, the metrics come back at its end.
+    Learning rates and draws of the whole segment go to the device at its start, the metrics come back at its end. In
+    between the host does what lies on the `desk`, and finds the draws of the updates after these.
     """
-    state, slots = training.state, held(training)
-    run, device = slots[0][1].edge.example, training.state.weights.device
+    slots = held(training)
+    if engine.draws is None:
+        with clock.on("compile" if engine.compiles else "steps"):
+            engine.prepare(feed.take(slots[0][1].edge.example, 0, 1).shape[1:])
+    assert engine.draws is not None
     begin = time.monotonic()
     lr = np.zeros((count, len(training.slots)))
-    starts = np.zeros((count, len(training.slots), run.batch), dtype=np.int64)
+    draws = np.zeros((count, len(training.slots), *engine.draws.shape[2:]), dtype=np.int64)
     for place, slot in slots:
         lr[:, place] = slot.edge.lr[slot.step - slot.edge.start :][:count]
-        starts[:, place] = segment_offsets(tokens, slot.edge.example, slot.step, count)
-    lr_there = torch.from_numpy(lr).to(device, master_dtype(run))
-    starts_there = torch.from_numpy(starts).to(device)
-    how, window = slot_settings(training, run), torch.arange(run.context + 1, device=device)
-    metrics = []
-    for i in range(count):
-        sequences = corpus.train[starts_there[i].unsqueeze(-1) + window].long()
-        metrics.append(step(state, how, lr_there[i], sequences, run))
-    values = torch.stack(metrics).double().cpu().numpy()  # waits for the device
+        draws[:, place] = feed.take(slot.edge.example, slot.step, count)
+    with clock.on("steps"):
+        engine.start(lr, draws)
+        desk.clear()
+        if desk.waits:
+            for _, slot in slots:
+                feed.take(slot.edge.example, slot.step + count, SEGMENT_STEPS)
+        values = engine.finish(count)
     elapsed = time.monotonic() - begin
     times = training.seconds + elapsed * np.arange(1, count + 1) / count
     training.seconds += elapsed
@@ -216,20 +230,20 @@ def segment(training: Training, count: int, corpus: Corpus, tokens: Tokens) -> t
     return values, times
 
 
-def close_finished(training: Training, forks: Forks, place: int, log: Curves) -> None:
+def close_finished(training: Training, forks: Forks, place: int, log: Curves, desk: Desk) -> None:
     """The edge in a slot is at its end: final files for its runs, a snapshot for its children, a free slot."""
     edge = _held_edge(training, place)
-    curves.finish(log, edge)
+    desk.put(partial(curves.finish, log, edge))
     training.finished.add(edge.name)
     if any(child.name in training.planned for child in forks.children[edge.name]):
         training.snapshots[edge.name] = snapshot(training.state, place)
     free(training, place)
 
 
-def close_diverged(training: Training, forks: Forks, place: int, log: Curves) -> None:
+def close_diverged(training: Training, forks: Forks, place: int, log: Curves, desk: Desk) -> None:
     """The edge in a slot has diverged: so have all runs through it, and nothing below it can start."""
     edge = _held_edge(training, place)
-    curves.diverge(log, edge)
+    desk.put(partial(curves.diverge, log, edge))
     training.finished |= {edge.name, *forks.descendants(edge.name)}
     free(training, place)
 

@@ -18,8 +18,11 @@ SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "sca
 #: What trains, and may import torch. All else in `sweeps` plans, looks and collects, on a machine without torch.
 TRAINS = frozenset(
     f"sweeps.{name}"
-    for name in ("model", "optim", "loss", "slots", "checkpoint", "train", "workers", "pool", "coordinates")
-)
+    for name in (
+        "model", "objectives", "optim", "engine", "devices", "loss", "slots", "checkpoint", "train", "workers", "pool",
+        "coordinates",
+    )
+)  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.
 DOORS = (("sweeps.cli", "sweeps.pool"), ("sweeps.cli", "sweeps.coordinates"))
 MAX_LINES = 450

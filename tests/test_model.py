@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeps import parametrization
+from sweeps.engine import plain_parts, step
 from sweeps.model import GAINS, NORM_EPS, ROPE_BASE, block, embed, forward, initial, layout, leaves, losses
 from sweeps.optim import State, empty_state, settings, update
 from sweeps.runs import Run
-from sweeps.train import step
 
 CPU = torch.device("cpu")
 
@@ -155,7 +155,7 @@ def test_bfloat16_trains_close_to_float32() -> None:
         state, how = started(run), settings([run], CPU)
         sequences = text(run)
         for _ in range(30):
-            metrics = step(state, how, torch.tensor([0.01]), sequences, run)
+            metrics = step(state, how, torch.tensor([0.01]), sequences, plain_parts(run))
         return metrics[0, 0].item()
 
     low, single = final_loss("bfloat16"), final_loss("float32")
@@ -187,7 +187,7 @@ def drift(width: int, lr: float, rule: str) -> list[float]:
 
     before = outputs()
     for _ in range(4):
-        step(state, how, torch.tensor([lr]), sequences, run)
+        step(state, how, torch.tensor([lr]), sequences, plain_parts(run))
     return [(b - a).square().mean().sqrt().item() for a, b in zip(before, outputs(), strict=True)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from scaling.errors import ScalingError
 from sweeps import curves, pool, records, train
 from sweeps.curves import Curves
+from sweeps.engine import Engine, Mode, evaluate
 from sweeps.forks import Forks
 from sweeps.model import layout
+from sweeps.objectives import OBJECTIVES
 from sweeps.runs import Run, Stack, validation_counts
 from sweeps.slots import Snapshot, bucket, held, snapshot
 from sweeps.tokens import Tokens
@@ -33,10 +36,10 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Train:
         ends: dict[str, Snapshot] = {}
         close = train.close_finished
 
-        def keep(training, forks, place, log):  # type: ignore[no-untyped-def]
+        def keep(training, forks, place, *rest):  # type: ignore[no-untyped-def]
             for key in training.slots[place].edge.ends:
                 ends[key] = snapshot(training.state, place)
-            close(training, forks, place, log)
+            close(training, forks, place, *rest)
 
         with monkeypatch.context() as patch:
             patch.setattr(train, "close_finished", keep)
@@ -133,9 +136,8 @@ def test_a_replica_that_diverges_does_not_touch_its_neighbours_and_is_recorded(
     bad = [a_run(steps=20, seed=1, cooldown=4, dtype=dtype), a_run(steps=30, seed=1, cooldown=4, dtype=dtype)]
     stack = forked(kept[0], *bad, kept[1])
     healthy = trained(stack, "healthy", max_slots=3)
-    from sweeps import slots
-
-    monkeypatch.setattr(slots, "initial", poisoned(slots.initial, seed=1))
+    sound = OBJECTIVES["autoregressive"]
+    monkeypatch.setitem(OBJECTIVES, "autoregressive", replace(sound, initial=poisoned(sound.initial, seed=1)))
     ends = trained(stack, "sick", max_slots=3)
     for run in kept:
         assert torch.equal(ends[run.key].rows, healthy[run.key].rows)
@@ -196,7 +198,8 @@ def test_the_validation_loss_is_the_mean_over_sequences_with_its_standard_error(
     rows = torch.stack([initial(a_run(seed=s)) for s in range(3)])
     state.weights[:] = rows + 0.1 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
     corpus = train.on_device(TOKENS, run, CPU)
-    loss, spread = train.evaluate(state, [2, 0], corpus, run)
+    engine = Engine(run, state, corpus.train, Mode(), 1)
+    loss, spread = evaluate(engine, [2, 0], corpus.validation)
     each = losses(leaves(state.weights[2:], run), corpus.validation[None], run)[0].mean(dim=1).detach().numpy()
     assert len(each) == run.val_sequences and len(set(each)) == len(each)
     assert loss[0] == pytest.approx(each.mean(), rel=1e-12)
