@@ -8,12 +8,25 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from scaling.commands import compare, fit, forecast, holdout, laws, optimum, plot, schedule, score, sensitivity, theory
+from scaling.commands import (
+    compare,
+    fit,
+    forecast,
+    holdout,
+    isoflop,
+    laws,
+    optimum,
+    plot,
+    schedule,
+    score,
+    sensitivity,
+    theory,
+)
 from scaling.errors import ScalingError
 from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
-COMMANDS = (laws, fit, compare, forecast, score, optimum, schedule, holdout, sensitivity, plot, theory)
+COMMANDS = (laws, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, theory)
 
 EXAMPLES = """examples:
   scaling laws chinchilla
@@ -28,6 +41,7 @@ EXAMPLES = """examples:
   scaling forecast runs.csv --at N=7e10,D=1.4e12 --register forecasts.jsonl
   scaling score forecasts.jsonl results.csv
   scaling optimum fit.json --flops 1e24
+  scaling isoflop runs.csv -o isoflop.png
   scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'
   scaling sensitivity fit.json

@@ -28,6 +28,7 @@ from scaling.isoflop_budgets import (
     residuals_of,
 )
 from scaling.law import Law
+from scaling.laws import find_law
 from scaling.optima import Task, at_budget
 from scaling.table import usable
 
@@ -84,6 +85,7 @@ def compare_approaches(
     """
     if not 0 < tolerance < 1:
         raise ScalingError(f"tolerance is a share of the budget between 0 and 1, got {tolerance}")
+    Task(find_law(law), cost_named("6ND"))  # refuses laws without a best size before anything is fitted
     kept, dropped = usable(table, {name: name for name in ("N", "D", "C", "loss")}, "the analysis of budgets")
     kept = kept.reset_index(drop=True)
     N, D, C, loss = (kept[name].to_numpy(float) for name in ("N", "D", "C", "loss"))

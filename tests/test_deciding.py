@@ -10,8 +10,9 @@ import pytest
 
 from scaling.cli import main
 from tests.test_fit import runs
+from tests.test_isoflop import isoflops
 
-COMMANDS = ("optimum",)
+COMMANDS = ("optimum", "isoflop")
 
 
 def examples_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
@@ -25,6 +26,7 @@ def examples_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[list[s
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
     monkeypatch.chdir(tmp_path)
     runs().assign(C=lambda t: 6.6 * t["N"] ** 0.99 * t["D"]).to_csv("runs.csv", index=False)
+    isoflops().to_csv("isoflops.csv", index=False)
     assert main(["fit", "chinchilla", "runs.csv", "-o", "fit.json"]) == 0
     capsys.readouterr()
     return tmp_path
@@ -59,6 +61,9 @@ def test_optima_are_printed_as_json_with_what_was_asked(folder: Path, capsys: py
         (["optimum", "fit.json", "--flops", "1e21", "--cost", "9ND"], "no cost is called '9ND'"),
         (["optimum", "besiroglu2024", "--flops", "1e21", "--cost", "table"], "published coefficients have none"),
         (["optimum", "besiroglu2024", "--loss", "1.5"], "no budget reaches a loss of 1.5"),
+        (["isoflop", "isoflops.csv", "--tolerance", "2"], "between 0 and 1"),
+        (["isoflop", "isoflops.csv", "--where", "N < 2e7"], "no budget"),
+        (["isoflop", "isoflops.csv", "--law", "power"], "a best size needs a law of N and D"),
         (["optimum", "fit.json", "--flops", "1e21", "--unique", "0"], "must be above 0"),
         (["optimum", "fit.json", "--flops", "1e21", "--aspect", "-1", "--cost", "head"], "must be above 0"),
     ],

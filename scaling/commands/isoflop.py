@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         print(found.report())
     if args.output:
-        from scaling.isoflop_plots import isoflop_figure
+        from scaling.figures.isoflops import isoflop_figure
         from scaling.style import drawing, save
 
         with drawing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from scaling.isoflop import APPROACHES, IsoFlop
 from scaling.style import column_axis, power, size_scale, theme
@@ -30,17 +31,17 @@ def plot_parabolas(ax: Axes, found: IsoFlop) -> Axes:
         x = np.linspace(np.log(N[b.near].min()), np.log(N[b.near].max()), 80)
         ax.plot(np.exp(x), np.polynomial.polynomial.polyval(x - b.centre, b.coefficients), color=tint, zorder=2)
         ax.plot(np.exp(b.log_n), b.loss, marker="*", ms=11, color=look.held, mec=look.paper, mew=0.6, zorder=5)
-        ax.annotate(
-            power(b.C), (np.exp(x[-1]), np.polynomial.polynomial.polyval(x[-1] - b.centre, b.coefficients)),
-            xytext=(4, 0), textcoords="offset points", va="center", fontsize=7, color=look.muted,
+        said = ax.annotate(
+            power(float(f"{b.C:.3g}")), (np.exp(b.log_n), b.loss), xytext=(0, -13), textcoords="offset points",
+            ha="center", fontsize=7, color=look.ink, zorder=6,
         )  # fmt: skip
+        said.set_path_effects([withStroke(linewidth=2, foreground=look.paper)])
     column_axis(ax.xaxis, "N")
     column_axis(ax.yaxis, "loss")
-    ax.set_xmargin(0.1)
-    handles = [ax.plot([], [], marker="*", ls="", ms=11, color=look.held, label="best size of a budget (FLOP)")[0]]
+    ax.plot([], [], marker="*", ls="", ms=11, color=look.held, label="best size of a budget (FLOP)")
     if any(b.refused for b in found.budgets):
-        handles.append(ax.scatter([], [], s=16, color="none", edgecolor=look.ink, label="no minimum: refused"))
-    ax.legend(handles=handles, loc="upper right")
+        ax.scatter([], [], s=16, color="none", edgecolor=look.ink, label="refused: no minimum")
+    ax.legend(loc="best")
     return ax
 
 
@@ -56,9 +57,10 @@ def plot_approaches(ax: Axes, found: IsoFlop) -> Axes:
         a, middle, at = (float(line[column].iloc[0]) for column in ("a", "C", "N"))
         said = SAID[name].format(law=found.draws.fit.law.name)
         ax.plot(span, at * (span / middle) ** a, color=look.cycle[i], lw=1, zorder=2)
+        bars = np.abs(rows[["N_lo", "N_hi"]].to_numpy().T - rows["N"].to_numpy())
         ax.errorbar(
-            rows["C"] * 1.06 ** (i - 1), rows["N"], yerr=np.abs(rows[["N_lo", "N_hi"]].to_numpy().T - rows["N"].to_numpy()),
-            fmt=MARKS[name], ms=4, color=look.cycle[i], elinewidth=1, capsize=2, zorder=3, label=f"{said}, $C^{{{a:.3f}}}$",
+            rows["C"] * 1.06 ** (i - 1), rows["N"], yerr=bars, fmt=MARKS[name], ms=4, color=look.cycle[i],
+            elinewidth=1, capsize=2, zorder=3, label=f"{said}, $C^{{{a:.3f}}}$",
         )  # fmt: skip
     column_axis(ax.xaxis, "C")
     column_axis(ax.yaxis, "N")
