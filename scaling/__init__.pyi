@@ -33,6 +33,7 @@ from .rehearsal import rehearse as rehearse
 from .sensitivity import sensitivity as sensitivity
 from .sizing import OptimalSize as OptimalSize, optimal_size as optimal_size
 from .stacking import Stack as Stack, stack as stack
+from .reading import Reading as Reading
 from .table import read_table as read_table
 
 __version__: str

@@ -17,6 +17,7 @@ from scaling.commands import (
     laws,
     optimum,
     plot,
+    read,
     schedule,
     score,
     sensitivity,
@@ -26,10 +27,11 @@ from scaling.errors import ScalingError
 from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
-COMMANDS = (laws, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, theory)
+COMMANDS = (laws, read, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, theory)
 
 EXAMPLES = """examples:
   scaling laws chinchilla
+  scaling read mlruns -o out
   scaling fit runs.csv
   scaling forecast runs.csv --at N=7e10,D=1.4e12
   scaling fit chinchilla runs.csv -o fit.json

@@ -6,6 +6,7 @@ Steps are indices of updates from 0: a row at step s stands after the update s.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.assembly import curves_of, left_out
 from scaling.errors import TableError
+from scaling.last_rows import final_rows
 from scaling.rates import every_update
-from scaling.table import CURVE_ALIASES, Source, _keeping_attrs, _load, _renamed, _to_number
+from scaling.readers.log import Log
+from scaling.reading import Reading
+from scaling.table import Source, filtered, keeping_attrs, load, prepared, reading_of, to_number
 from scaling.trajectory import Trajectory
-from scaling.where import select
 
 Array = NDArray[np.float64]
 LONGEST = 50_000_000  # updates in one run; a larger step is taken for a damaged number
@@ -50,39 +54,90 @@ def read_curves(
     schedules: Mapping[str, Any] | None = None,
     map: Mapping[str, str] | None = None,
     where: str | None = None,
+    reading: Reading | str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Loss curves as rows run, step, lr, loss (other columns are kept), with every update's learning rate beside them.
 
+    source     a table or log in any of `scaling.readers.formats.FORMATS`, an open text stream, or a DataFrame
     loss       the column to read as loss, such as "val_loss"; rows where it is empty are left out
     warmup     updates of a linear warm-up that the log leaves out: it is rebuilt up to the first logged rate
     schedules  {run: learning rate of every update} where known; elsewhere rates are interpolated between logged rows
-    map        {"step": "iter", ...}: our name -> the file's name
+    map        {"step": "iter", ...}: our name -> the source's name
     where      a row filter
+    reading    units, arithmetic, smoothing, steps to skip: a `Reading`, or the path of a TOML
 
-    Raises TableError for a file that is missing, empty or lacks a column.
+    Runs of a log whose loss ends far above its least are left out, each with a note. Raises TableError for a file that
+    is missing, empty or lacks a column.
     """
-    table = _renamed(_load(source), dict(map or {}) | ({"loss": loss} if loss else {}), CURVE_ALIASES)
+    asked = reading_of(reading).with_columns(dict(map or {}) | ({"loss": loss} if loss else {}))
+    name, log = load(source, asked.format)
+    attrs = log.runs.attrs
+    read = curves_of(
+        Log(curves=log.runs, notes=(*attrs.get("notes", ()), *log.notes)) if log.plain else log, asked, name
+    )
+    read.attrs = (attrs if log.plain else {}) | read.attrs
+    table = prepared(read, name)
     needed = ("step", "loss") if schedules else ("step", "lr", "loss")
     lacking = [name for name in needed if name not in table]
     if lacking:
+        has = ", ".join(str(c) for c in (log.runs if log.plain or not len(log.curves) else log.curves).columns[:20])
         raise TableError(
-            f"curves have rows run, step, lr, loss; {table.attrs['source']} has {', '.join(table.columns)}. Missing: "
-            f"{', '.join(lacking)}. Name the columns with map={{...}} or --map step=COLUMN"
+            f"curves have rows run, step, lr, loss; {table.attrs['source']} has {has}. Missing: {', '.join(lacking)}. "
+            "Name the columns with map={...} or --map step=COLUMN"
         )
-    if "run" not in table:
-        table["run"] = "run"
-        table.attrs["notes"] += ("no column run: all rows are taken as one curve",)
-    table["run"] = table["run"].astype(str)
     for name in ("step", "lr", "loss"):
         if name in table:
-            _to_number(table, name)
+            to_number(table, name)
+    if not log.plain:
+        table = _without_diverged(table)
+    table.attrs["notes"] += _doubtful(table)
     if where is None:
         return with_schedules(table, warmup=warmup, schedules=schedules)
-    chosen = select(table, where)
+    chosen = filtered(table, where)
     # learning rates are rebuilt from all rows of the runs that are left, then the rows are filtered
-    whole = _keeping_attrs(table, table[table["run"].isin(chosen["run"])])
+    whole = keeping_attrs(table, table[table["run"].isin(chosen["run"])])
     rebuilt = with_schedules(whole, warmup=warmup, schedules=schedules)
-    return _keeping_attrs(rebuilt, rebuilt.loc[chosen.index])
+    kept = keeping_attrs(rebuilt, rebuilt.loc[chosen.index])
+    kept.attrs["filter"] = chosen.attrs["filter"]
+    return kept
+
+
+def _without_diverged(table: pd.DataFrame) -> pd.DataFrame:
+    """The curves of a log without the runs that have no finite last loss, or end far above their least."""
+    _, out, _ = final_rows(table, {}, {}, judge=False)
+    if not out:
+        return table
+    if len(out) == table["run"].nunique():
+        raise TableError(f"no curve of {table.attrs['source']} can be used: {'; '.join(left_out(out))}")
+    result = keeping_attrs(table, table[~table["run"].isin(list(out))])
+    result.attrs["notes"] += tuple(left_out(out))
+    return result
+
+
+def _doubtful(table: pd.DataFrame) -> tuple[str, ...]:
+    """Rows that contradict each other, and learning rates that are none."""
+    notes = []
+    same = table.duplicated(["run", "step"], keep=False) & table["loss"].notna()
+    if same.any():
+        groups = table[same].groupby(["run", "step"])["loss"]
+        losses = groups.nunique()
+        other = losses[losses > 1]
+        if len(other):
+            run, step = other.index[0]
+            notes.append(
+                f"{len(other)} steps have rows with different losses, the first step {step:g} of run {run}: each row "
+                "is kept and counts; keep the ones that are meant"
+            )
+    if "lr" in table:
+        lr = table["lr"].to_numpy(float)
+        wrong = table.index[(lr < 0) | np.isinf(lr)]
+        if len(wrong):
+            shown = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+            notes.append(
+                f"{len(wrong)} learning rates were below 0 or infinite (row {shown}): their losses are kept, and the "
+                "rates there are those of the run's other rows"
+            )
+    return tuple(notes)
 
 
 def with_schedules(
@@ -134,7 +189,7 @@ def with_schedules(
             held.append(run)
         if len(logged) < last + 1 - first and np.ptp(lr) > 0:
             interpolated.append(run)
-    result = _keeping_attrs(table, table)
+    result = keeping_attrs(table, table)
     result.attrs["schedules"] = Schedules(lrs, frozenset(interpolated), frozenset(held), warmup)
     return result
 

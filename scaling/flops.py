@@ -23,6 +23,24 @@ def parameter_groups(*, width: Any, depth: Any, head_dim: int, mlp_ratio: float,
     }
 
 
+def decoder_groups(
+    *, width: float, depth: float, hidden: float, vocab: float, inner: float, kv: float, gated: bool = False
+) -> dict[str, int]:
+    """Parameters by group of other people's decoders, from their settings: matrices only, no biases, no gains.
+
+    hidden  width of the MLP, of three matrices where it is `gated`, else two
+    inner   width of all query heads together; kv of all key heads together, less where heads share keys
+    A head that is tied to the embedding still multiplies activations, and is counted as a head of its own.
+    """
+    return {
+        "embedding": int(vocab * width),
+        "attention": int(depth * (2 * width * inner + 2 * width * kv)),
+        "mlp": int(depth * (3 if gated else 2) * width * hidden),
+        "norm": 0,
+        "head": int(width * vocab),
+    }
+
+
 def parameter_counts(groups: Mapping[str, Any]) -> dict[str, Any]:
     """N under each convention.
 

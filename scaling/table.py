@@ -15,54 +15,87 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.assembly import runs_of, set_columns
+from scaling.configs import with_sizes
 from scaling.errors import TableError, nearest
+from scaling.naming import RUN_NAMES, renamed
+from scaling.readers.log import Log
+from scaling.reading import Reading, read_reading
 from scaling.where import select
 
 NUMBERS = ("N", "D", "C", "loss")
-#: Names others give to our columns; the first that a file has is taken.
-ALIASES = {
-    "N": ("params", "parameters", "n_params", "num_params", "Model Size", "model_size"),
-    "D": ("tokens", "n_tokens", "num_tokens", "training_tokens"),
-    "C": ("flops", "compute", "n_flops", "training_flops", "Training FLOP"),
-    "loss": ("final_loss", "val_loss", "validation_loss", "eval_loss"),
-    "run": ("run_id", "run_name", "name", "key"),
-}
-CURVE_ALIASES = {
-    "step": ("steps", "iter", "iteration", "global_step"),
-    "lr": ("learning_rate", "lrs"),
-    "run": ALIASES["run"],
-    "loss": ("val_loss", "train_loss"),
-}
 Source = str | os.PathLike[str] | IO[str] | pd.DataFrame
 
 
-def read_table(source: Source, *, map: Mapping[str, str] | None = None, where: str | None = None) -> pd.DataFrame:
-    """One row a run, with columns N (parameters), D (tokens), C (FLOP), loss, run as far as the file has them.
+def read_table(
+    source: Source,
+    *,
+    map: Mapping[str, str] | None = None,
+    where: str | None = None,
+    reading: Reading | str | os.PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """One row a run, with columns N (parameters), D (tokens), C (FLOP), loss, run as far as the source has them.
 
-    source  path of a CSV (.gz too), an open text stream, or a DataFrame
-    map     {"N": "params", ...}: our name -> the file's name; without it well-known names are recognised
-    where   a row filter, such as 'N > 1e7 and status == "finished"'
+    source   path of a table or log in any of `scaling.readers.formats.FORMATS`, an open text stream, or a DataFrame
+    map      {"N": "params", ...}: our name -> the source's; without it well-known names are recognised
+    where    a row filter, such as 'N > 1e7 and status == "finished"'
+    reading  units, arithmetic, smoothing, which rows are final losses: a `Reading`, or the path of a TOML
 
-    The one of N, D, C that is missing is derived from C = 6 N D. All other columns are kept as they are. Raises
-    TableError for a file that is missing, empty or not a table.
+    The one of N, D, C that is missing is derived from C = 6 N D, and N from a model's width, depth and vocabulary. Of
+    the curves in a log, the last row of every run that came to its end is taken. All other columns are kept as they
+    are. Raises TableError for a file that is missing, empty or not a table.
     """
-    table = _renamed(_load(source), map or {}, ALIASES)
-    for name in NUMBERS:
-        if name in table:
-            _to_number(table, name)
-    for name, others, rule in (
+    asked = reading_of(reading).with_columns(map or {})
+    name, log = load(source, asked.format)
+    table = _stated(log.runs, asked, log.notes) if log.plain else runs_of(log, asked, name)
+    table = prepared(table, name)
+    if log.plain and asked.final in ("decayed", "last"):
+        table = _finals(table, log.runs, asked, name)
+    for column in NUMBERS:
+        if column in table:
+            to_number(table, column)
+    for derived, others, rule in (
         ("C", ("N", "D"), lambda n, d: 6 * n * d),
         ("D", ("C", "N"), lambda c, n: c / (6 * n)),
         ("N", ("C", "D"), lambda c, d: c / (6 * d)),
     ):
-        if name not in table and all(o in table for o in others):
-            table[name] = rule(*(table[o] for o in others))
-            table.attrs["notes"] += (f"{name} derived from {' and '.join(others)} by C = 6 N D",)
+        if derived not in table and all(o in table for o in others):
+            table[derived] = rule(*(table[o] for o in others))
+            table.attrs["notes"] += (f"{derived} derived from {' and '.join(others)} by C = 6 N D",)
     if "run" not in table:
         table["run"] = [f"row {i}" for i in table.index]
         table.attrs["made"] = ("run",)
         table.attrs["notes"] += ("no column run: each row is taken as a run of its own",)
-    return table if where is None else _keeping_attrs(table, select(table, where))
+    table.attrs["notes"] += _checkpoints(table, log.plain and not asked.final)
+    return table if where is None else filtered(table, where)
+
+
+def _stated(table: pd.DataFrame, asked: Reading, notes: tuple[str, ...]) -> pd.DataFrame:
+    """A table that a person wrote, under our names."""
+    attrs = table.attrs
+    table = table.copy(deep=False)
+    table.attrs = attrs | {"notes": (*attrs.get("notes", ()), *notes)}
+    return with_sizes(set_columns(renamed(table, asked.columns, RUN_NAMES, asked.units), asked.set))
+
+
+def _finals(table: pd.DataFrame, raw: pd.DataFrame, asked: Reading, name: str) -> pd.DataFrame:
+    """The final rows of a table of curves."""
+    found = runs_of(Log(curves=raw.copy(deep=False)), asked, name)
+    found.attrs = table.attrs | found.attrs
+    return found
+
+
+def _checkpoints(table: pd.DataFrame, asked: bool) -> tuple[str, ...]:
+    """A word of warning where one run has rows at many steps."""
+    if not asked or not {"run", "step"} <= set(table.columns) or "run" in table.attrs.get("made", ()):
+        return ()
+    runs = table["run"].nunique()
+    if len(table) < 2 * runs:
+        return ()
+    return (
+        f"{len(table)} rows at several steps of {runs} runs: rows before a run's end are no final losses; --final "
+        "decayed keeps the last row of every run that came to its end",
+    )
 
 
 def usable(
@@ -145,61 +178,41 @@ def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: l
     )
 
 
-def _load(source: Source) -> pd.DataFrame:
+def reading_of(reading: Reading | str | os.PathLike[str] | None) -> Reading:
+    """A reading as it is, from a TOML, or with nothing said."""
+    if reading is None or isinstance(reading, Reading):
+        return reading or Reading()
+    return read_reading(reading)
+
+
+def load(source: Source, kind: str = "") -> tuple[str, Log]:
+    """The name of a source and the log in it; a DataFrame or a stream of text is a table as it stands."""
     if isinstance(source, pd.DataFrame):
-        table = source.copy()
-        table.attrs = dict(source.attrs)
-        table.attrs.setdefault("source", "the table")
-    else:
-        name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the stream")
-        if isinstance(source, str | os.PathLike) and Path(source).is_dir():
-            raise TableError(
-                f"{name} is a folder; give a CSV file (for a folder of sweeps: sweeps collect {name} -o {name})"
-            )
-        try:
-            table = pd.read_csv(source, low_memory=False)
-        except FileNotFoundError:
-            raise TableError(f"there is no file {name}") from None
-        except pd.errors.EmptyDataError:
-            raise TableError(f"{name} is empty; expected a CSV with a header line and one row a run") from None
-        except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError) as error:
-            raise TableError(f"cannot read {name} as a CSV: {error}") from None
-        table.attrs["source"] = name
-    names = {*ALIASES, *CURVE_ALIASES}
-    # pandas calls the second of two columns of one name NAME.1
-    repeated = [*table.columns[table.columns.duplicated()], *(n for n in sorted(names) if f"{n}.1" in table)]
-    if len(table.columns) == 1 and (separator := next((s for s in ";\t" if s in str(table.columns[0])), None)):
-        said = "tabs" if separator == "\t" else repr(separator)
-        raise TableError(f"{table.attrs['source']} is separated by {said}; expected a CSV separated by commas")
-    if repeated:
+        return str(source.attrs.get("source", "the table")), Log(source.copy(), plain=True)
+    if isinstance(source, str | os.PathLike):
+        from scaling.readers.formats import read_log
+
+        return str(source), read_log(Path(source), kind)[1]
+    from scaling.readers.delimited import of_table, read_delimited
+
+    name = getattr(source, "name", "the stream")
+    return name, of_table(read_delimited(source, name))
+
+
+def prepared(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """A table with rows, each column once, each row under a number of its own, and the notes that go with it."""
+    table.attrs.setdefault("source", source)
+    table.attrs.setdefault("notes", ())
+    table.attrs.setdefault("damaged", {})
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
         raise TableError(f"{table.attrs['source']} has more than one column named {', '.join(map(str, repeated))}")
     if not len(table):
         raise TableError(f"{table.attrs['source']} has a header and no rows")
-    if not table.index.is_unique:
-        table = _keeping_attrs(table, table.reset_index(drop=True))
-    table.attrs.setdefault("notes", ())
-    table.attrs.setdefault("damaged", {})
-    return table
+    return table if table.index.is_unique else keeping_attrs(table, table.reset_index(drop=True))
 
 
-def _renamed(table: pd.DataFrame, mapping: Mapping[str, str], aliases: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
-    given = table.copy(deep=False)
-    for ours, theirs in mapping.items():
-        if theirs not in given:
-            raise TableError(
-                f"map asks for {ours} from a column {theirs!r}, which {table.attrs['source']} does not have; "
-                f"{nearest(theirs, map(str, table.columns))}"
-            )
-        table[ours] = given[theirs]
-    for ours, names in aliases.items():
-        found = [name for name in names if name in table]
-        if found and ours not in table:
-            table[ours] = table[found[0]]
-            table.attrs["notes"] += (f"{ours} read from column {found[0]!r}",)
-    return table
-
-
-def _to_number(table: pd.DataFrame, column: str) -> None:
+def to_number(table: pd.DataFrame, column: str) -> None:
     """Turn a column to floats in place, remembering cells that held text."""
     if pd.api.types.is_numeric_dtype(table[column]):
         table[column] = table[column].astype(float)
@@ -210,7 +223,14 @@ def _to_number(table: pd.DataFrame, column: str) -> None:
     table[column] = numbers.astype(float)
 
 
-def _keeping_attrs(source: pd.DataFrame, result: pd.DataFrame) -> pd.DataFrame:
+def keeping_attrs(source: pd.DataFrame, result: pd.DataFrame) -> pd.DataFrame:
     result = result.copy()
     result.attrs = dict(source.attrs)
+    return result
+
+
+def filtered(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The rows for which a filter holds; `attrs["filter"]` keeps it and how many rows there were."""
+    result = keeping_attrs(table, select(table, where))
+    result.attrs["filter"] = (where, len(table))
     return result

@@ -28,6 +28,8 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+#: What arithmetic may consist of.
+SUMS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant, *ARITHMETIC)
 LONGEST = 1000
 ALLOWED = "columns, numbers, quoted text, + - * /, == != < <= > >=, in [..], and, or, not"
 
@@ -47,14 +49,36 @@ def select(table: pd.DataFrame, expression: str) -> pd.DataFrame:
     return table[mask]
 
 
-def _mask(table: pd.DataFrame, expression: str) -> Any:
-    if len(expression) > LONGEST:
-        raise ScalingError(f"a row filter may have {LONGEST} characters, this one has {len(expression)}")
-    text, names = _unquote(expression)
+def calculate(table: pd.DataFrame, expression: str) -> pd.Series:
+    """A number for each row by arithmetic of columns and numbers, such as 'step * 524288'; ScalingError on all else.
+
+    Cells of the named columns that are no numbers count as missing.
+    """
+    tree, names = _parsed(expression, "arithmetic")
+    for node in ast.walk(tree):
+        if not isinstance(node, SUMS):
+            raise ScalingError(f"arithmetic may hold columns, numbers and + - * /; found {expression!r}")
+    numbers = table.copy(deep=False)
+    for name in named_in(expression):
+        if name in numbers:
+            numbers[name] = pd.to_numeric(numbers[name], errors="coerce").astype(float)
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ScalingError(f"cannot read the row filter {expression!r}; it may hold {ALLOWED}") from None
+        value = _value(tree.body, numbers, names)
+    except (TypeError, ArithmeticError) as error:
+        raise ScalingError(f"cannot work out {expression!r}: {error}") from None
+    if isinstance(value, str | bool):
+        raise ScalingError(f"arithmetic gives numbers; {expression!r} does not")
+    return pd.Series(value, index=table.index, dtype=float)
+
+
+def named_in(expression: str) -> list[str]:
+    """The columns that arithmetic names."""
+    tree, names = _parsed(expression, "arithmetic")
+    return [names.get(node.id, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)]
+
+
+def _mask(table: pd.DataFrame, expression: str) -> Any:
+    tree, names = _parsed(expression, "the row filter")
     try:
         return _value(tree.body, table, names)
     except TypeError as error:
@@ -63,11 +87,23 @@ def _mask(table: pd.DataFrame, expression: str) -> Any:
         raise ScalingError(f"the row filter {expression!r} cannot be worked out: {error}") from None
 
 
+def _parsed(expression: str, what: str) -> tuple[ast.Expression, dict[str, str]]:
+    """The expression as a tree, and the columns that its words stand for."""
+    if len(expression) > LONGEST:
+        raise ScalingError(f"{what} may have {LONGEST} characters, this one has {len(expression)}")
+    text, names = _unquote(expression)
+    try:
+        return ast.parse(text.strip(), mode="eval"), names
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        allowed = ALLOWED if what == "the row filter" else "columns, numbers and + - * /"
+        raise ScalingError(f"cannot read {what} {expression!r}; it may hold {allowed}") from None
+
+
 def _unquote(expression: str) -> tuple[str, dict[str, str]]:
     """Backquoted column names replaced by plain words, and what each stands for."""
     parts = expression.split("`")
     if len(parts) % 2 == 0:
-        raise ScalingError(f"the row filter {expression!r} has a backquote without its partner")
+        raise ScalingError(f"{expression!r} has a backquote without its partner")
     names = {f"_column_{i}": parts[i] for i in range(1, len(parts), 2)}
     return "".join(part if i % 2 == 0 else f"_column_{i}" for i, part in enumerate(parts)), names
 
@@ -79,7 +115,7 @@ def _value(node: ast.expr, table: pd.DataFrame, names: dict[str, str]) -> Any:
         case ast.Name(id=name):
             name = names.get(name, name)
             if name not in table.columns:
-                raise ScalingError(f"the row filter names a column {name!r}; {nearest(name, map(str, table.columns))}")
+                raise ScalingError(f"there is no column {name!r}; {nearest(name, map(str, table.columns))}")
             return table[name]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_value(operand, table, names)

@@ -104,8 +104,6 @@ def test_when_all_rows_are_bad_the_reasons_are_in_the_error() -> None:
         ("N,D,loss\n", "no rows"),
         ("N,D,N,loss\n1,1,1,1\n", "more than one column named N"),
         ('a,b\n"unclosed\n', "cannot read"),
-        ("N;D;loss\n1;2;3\n", "separated by ';'"),
-        ("N\tD\tloss\n1\t2\t3\n", "separated by tabs"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(text: str, says: str) -> None:

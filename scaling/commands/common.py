@@ -9,10 +9,12 @@ import argparse
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scaling.errors import ScalingError
+from scaling.reading import FINALS
 
 #: Adds a subparser: name, what it runs (None where it has actions of its own), one line of help, examples.
 Command = Callable[..., argparse.ArgumentParser]
@@ -50,6 +52,16 @@ def reading_options(sub: argparse.ArgumentParser) -> None:
         "--where", metavar="EXPR", help="use only these rows, such as 'N > 1e7 and status == \"finished\"'"
     )
     sub.add_argument("--loss", metavar="COL", help="the column to read as loss")
+    sub.add_argument(
+        "--units", type=names, default={}, metavar="N=M,loss=bits", help="units of columns: K, M, B, T, or of the loss"
+    )
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="COL=EXPR", help="a column by arithmetic: 'D=step * 524288'"
+    )
+    sub.add_argument(
+        "--final", choices=FINALS[1:], help="curves: which rows are final losses (decayed for logs; rows for tables)"
+    )
+    sub.add_argument("--map-file", metavar="TOML", help="all of this, smoothing and steps to skip, from a file")
 
 
 def fitting_options(sub: argparse.ArgumentParser) -> None:
@@ -87,18 +99,39 @@ def uncertain_options(sub: argparse.ArgumentParser, table: bool = False) -> None
     sub.add_argument("--json", action="store_true", help="print JSON")
 
 
+def reading_of(args: argparse.Namespace) -> Any:
+    """What --map-file, --units, --set and --final say of the source; flags go before the file."""
+    from scaling.reading import Reading, read_reading
+
+    reading = read_reading(args.map_file) if args.map_file else Reading()
+    arithmetic = {}
+    for text in args.set:
+        name, sign, expression = (part.strip() for part in text.partition("="))
+        if not (name and sign and expression):
+            raise ScalingError(f"--set takes COLUMN=ARITHMETIC, such as 'D=step * 524288'; got {text!r}")
+        arithmetic[name] = expression
+    return replace(
+        reading,
+        units={**reading.units, **args.units},
+        set={**reading.set, **arithmetic},
+        final=args.final or reading.final,
+    )
+
+
 def read_rows(args: argparse.Namespace, law: Any) -> Any:
     from scaling.curves import read_curves
     from scaling.table import read_table
 
-    source = sys.stdin if args.table == "-" else args.table
+    source, reading = sys.stdin if args.table == "-" else args.table, reading_of(args)
     if law is None:
-        return read_table(source, map=args.map | ({"loss": args.loss} if args.loss else {}), where=args.where)
+        mapped = args.map | ({"loss": args.loss} if args.loss else {})
+        return read_table(source, map=mapped, where=args.where, reading=reading)
     if law.kind == "curves":
-        return read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where)
+        return read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where, reading=reading)
     if args.warmup is not None:
         raise ScalingError(f"--warmup is for laws of whole curves; {law.name} reads {', '.join(law.inputs)}")
-    return read_table(source, map=args.map | ({law.predicts: args.loss} if args.loss else {}), where=args.where)
+    mapped = args.map | ({law.predicts: args.loss} if args.loss else {})
+    return read_table(source, map=mapped, where=args.where, reading=reading)
 
 
 def fit_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -134,6 +167,8 @@ def is_fit(args: argparse.Namespace) -> bool:
         text = sys.stdin.read()
         sys.stdin = io.StringIO(text)
         return text.lstrip()[:1] in ("{", "[")
+    if path.name == "trainer_state.json" or path.suffix in (".jsonl", ".ndjson"):
+        return False
     if path.suffix == ".json" or not path.is_file():
         return path.suffix == ".json"
     with path.open("rb") as file:

@@ -19,7 +19,9 @@ def add(command: Command) -> None:
         "scaling fit chinchilla runs.csv -o fit.json",
     )
     fit.add_argument("law", nargs="?", metavar="LAW", help="a law by name (see `scaling laws`); all that apply without")
-    fit.add_argument("table", metavar="TABLE", help="a CSV file, or - for stdin")
+    fit.add_argument(
+        "table", metavar="TABLE", help="a table, a log, or a folder of logs (see `scaling read`); - for stdin"
+    )
     reading_options(fit)
     fitting_options(fit)
     fit.add_argument("--json", action="store_true", help="print the fit as JSON, which the other commands read")

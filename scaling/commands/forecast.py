@@ -50,8 +50,12 @@ def run(args: argparse.Namespace) -> None:
     if not is_fit(args):
         _forecast_table(args)
         return
-    if args.map or args.where or args.loss or args.cautious:
-        raise ScalingError("--map, --where, --loss and --cautious are for a forecast from a table; this is a fit")
+    how_read = (args.map, args.where, args.loss, args.units, args.set, args.final, args.map_file)
+    if any(how_read) or args.cautious:
+        raise ScalingError(
+            "--map, --where, --loss, --units, --set, --final, --map-file and --cautious are for a forecast from a table; "
+            "this is a fit"
+        )
     import pandas as pd
 
     from scaling.forecasting import forecast, range_warnings, rehearsal_line

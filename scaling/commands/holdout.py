@@ -15,7 +15,7 @@ def add(command: Command) -> None:
         "scaling holdout chinchilla runs.csv --hold 'C > 1e20' -o out",
     )
     held.add_argument("law", metavar="LAW", help="a law of N and D, or of one column with --x")
-    held.add_argument("table", metavar="TABLE", help="a CSV file of runs, or - for stdin")
+    held.add_argument("table", metavar="TABLE", help="a table or log of runs, or - for stdin")
     held.add_argument(
         "--hold", required=True, metavar="EXPR", help="which rows to hold out, such as 'group == \"held_out\"'"
     )

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from scaling.commands.common import Command, reading_options
+from scaling.commands.common import Command, reading_of, reading_options
 from scaling.errors import ScalingError
 
 EXAMPLES = (
@@ -76,9 +76,10 @@ def _table(args: argparse.Namespace) -> Any:
 
     source: Any = io.StringIO(sys.stdin.read()) if args.table == "-" else args.table
     mapped = args.map | ({"loss": args.loss} if args.loss else {})
-    table = read_table(source, map=mapped, where=args.where)
+    reading = reading_of(args)
+    table = read_table(source, map=mapped, where=args.where, reading=reading)
     if not (table["run"].duplicated().any() and {"step", "steps", "iter", "global_step"} & set(table.columns)):
         return table
     if args.table == "-":
         source.seek(0)
-    return read_curves(source, loss=args.loss, map=args.map, where=args.where)
+    return read_curves(source, loss=args.loss, map=args.map, where=args.where, reading=reading)

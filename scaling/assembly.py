@@ -1,0 +1,172 @@
+"""A log as the two tables that laws read: names and units settled, sizes and tokens joined in, final rows found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from scaling.configs import with_sizes
+from scaling.errors import TableError, nearest
+from scaling.last_rows import final_rows, smoothed
+from scaling.naming import CURVE_NAMES, RUN_NAMES, plain, renamed
+from scaling.readers.log import Log
+from scaling.reading import Reading
+from scaling.where import calculate, named_in
+
+SIZES = ("N", "N_total", "N_embedding")
+PLANNED = ("planned_steps", "max_steps", "max_iters", "num_iterations", "total_steps", "train_steps", "num_train_steps",
+           "max_train_steps", "training_steps", "steps")  # fmt: skip
+PER_STEP = ("tokens_per_step", "tokens_per_iter", "tokens_per_batch", "batch_tokens", "batch_size_tokens")
+SHOWN = 5
+
+
+def set_columns(table: pd.DataFrame, arithmetic: Mapping[str, str]) -> pd.DataFrame:
+    """The table with columns worked out from its others, each noted."""
+    for name, expression in arithmetic.items():
+        table[name] = calculate(table, expression)
+        table.attrs["notes"] = (*table.attrs.get("notes", ()), f"{name} set to {expression}")
+    return table
+
+
+def curves_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
+    """The curves of a log with columns run, step, loss, and lr, tokens, N as far as they are known."""
+    curves, runs = log.curves.copy(), _runs(log, reading, source)
+    curves.attrs = {"source": source, "notes": ()}
+    mapping = {ours: theirs for ours, theirs in reading.columns.items() if theirs in curves or theirs not in runs}
+    curves = renamed(curves, mapping, CURVE_NAMES, reading.units)
+    if "run" not in curves:
+        curves["run"] = "run"
+    curves["run"] = curves["run"].astype(str)
+    notes = [*log.notes, *runs.attrs["notes"], *curves.attrs["notes"]]
+    if len(runs):
+        wanted = {*SIZES, *PER_STEP, *reading.columns, *(n for text in reading.set.values() for n in named_in(text))}
+        keyed = runs.drop_duplicates("run").set_index("run")
+        for name in keyed:
+            if name in wanted and name not in curves:
+                curves[name] = curves["run"].map(keyed[name])
+    if "step" in curves:
+        curves["step"] = pd.to_numeric(curves["step"], errors="coerce")
+        per_step = next((name for name in PER_STEP if name in curves), None)
+        if "tokens" not in curves and per_step and "tokens" not in reading.set:
+            curves["tokens"] = curves["step"] * pd.to_numeric(curves[per_step], errors="coerce")
+            notes.append(f"tokens derived from step times {per_step}")
+    curves.attrs["notes"] = ()
+    curves = set_columns(curves, reading.set)
+    curves.attrs["notes"] = tuple(dict.fromkeys([*notes, *curves.attrs["notes"]]))
+    return _settled(curves, reading)
+
+
+def _settled(curves: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+    """Curves without their first updates and with smooth losses, as asked."""
+    if not {"step", "loss"} <= set(curves.columns):
+        return curves
+    notes = curves.attrs["notes"]
+    if reading.skip:
+        late = ~(curves["step"] < reading.skip)
+        attrs, curves = curves.attrs, curves[late].copy()
+        curves.attrs = attrs
+        notes = (*notes, f"{int((~late).sum())} rows before step {reading.skip} were left out, as asked")
+    if reading.smooth:
+        curves["loss"] = pd.to_numeric(curves["loss"], errors="coerce")
+        curves, said = smoothed(curves, reading.smooth)
+        notes = (*notes, said)
+    curves.attrs["notes"] = notes
+    return curves
+
+
+def runs_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
+    """The runs of a log: settings, and the final row of every run that came to its end, where there are curves.
+
+    `attrs["left_out"]` has the runs that are not in it, with the reason.
+    """
+    if not len(log.curves):
+        runs = _runs(log, reading, source)
+        runs.attrs["notes"] = (*log.notes, *runs.attrs["notes"])
+        return set_columns(runs, reading.set)
+    curves = curves_of(log, reading, source)
+    lacking = [name for name in ("step", "loss") if name not in curves]
+    if lacking:
+        raise TableError(
+            f"no column of {source} is known to be the {' or the '.join(lacking)} of its curves; it has "
+            f"{', '.join(map(str, log.curves.columns[:20]))}. Name it with --map {lacking[0]}=COLUMN"
+        )
+    curves["loss"] = pd.to_numeric(curves["loss"], errors="coerce")
+    if "lr" in curves:
+        curves["lr"] = pd.to_numeric(curves["lr"], errors="coerce")
+    runs = _runs(log, reading, source)
+    planned = _planned(runs, curves, reading)
+    final, out, doubts = final_rows(curves, _status(runs), planned, judge=reading.final != "last")
+    table = _joined(final, runs, reading)
+    notes = [*curves.attrs["notes"], *doubts, *left_out(out)]
+    if len(table):
+        notes.append(f"the final loss of each of {len(table)} runs is its last logged one")
+    table.attrs |= {"notes": tuple(notes), "left_out": tuple(out.items()), "source": source}
+    if not len(table):
+        reasons = "; ".join(f"{run}: {reason}" for run, reason in list(out.items())[:SHOWN])
+        raise TableError(f"no run of {source} has a final loss ({reasons}); --final last takes the last row of each")
+    return table
+
+
+def _runs(log: Log, reading: Reading, source: str) -> pd.DataFrame:
+    """The table of runs under our names."""
+    runs = log.runs.copy()
+    runs.attrs = {"source": source, "notes": ()}
+    if not len(runs):
+        return runs
+    mapping = {ours: theirs for ours, theirs in reading.columns.items() if theirs in runs}
+    for ours, theirs in reading.columns.items():
+        if theirs not in runs and theirs not in log.curves:
+            known = [*map(str, runs.columns), *map(str, log.curves.columns)]
+            raise TableError(
+                f"map asks for {ours} from a column {theirs!r}, which {source} does not have; {nearest(theirs, known)}"
+            )
+    runs = renamed(runs, mapping, RUN_NAMES, reading.units)
+    runs["run"] = runs["run"].astype(str) if "run" in runs else [f"row {i}" for i in runs.index]
+    return with_sizes(runs)
+
+
+def _joined(final: pd.DataFrame, runs: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+    """Final rows with the settings of their runs; the tokens of the last row are D."""
+    table = final.drop(columns=[c for c in ("lr",) if c in final])
+    if "tokens" in table and "D" not in table:
+        table["D"] = table["tokens"]
+    if len(runs):
+        others = (
+            runs.drop_duplicates("run").set_index("run").drop(columns=[c for c in table if c in runs and c != "run"])
+        )
+        table = table.join(others.drop(columns="loss", errors="ignore"), on="run")
+    first = [c for c in ("run", "N", "D", "C", "loss") if c in table]
+    return table[[*first, *(c for c in table if c not in first)]]
+
+
+def _status(runs: pd.DataFrame) -> dict[str, str]:
+    known = runs[["run", "status"]].dropna() if "status" in runs else runs.head(0)
+    return dict(zip(known["run"].astype(str), known["status"].astype(str), strict=True)) if len(known) else {}
+
+
+def _planned(runs: pd.DataFrame, curves: pd.DataFrame, reading: Reading) -> dict[str, float]:
+    """Planned updates by run, where settings say them."""
+    asked = reading.planned
+    names = list(map(str, curves["run"].unique()))
+    if asked:
+        try:
+            return dict.fromkeys(names, float(asked))
+        except ValueError:
+            if asked not in runs:
+                raise TableError(
+                    f"planned names a column {asked!r}; {nearest(asked, map(str, runs.columns))}"
+                ) from None
+    known = {plain(str(c)): c for c in reversed(list(runs.columns))}
+    column = asked or next((known[name] for name in PLANNED if name in known), None)
+    if column is None:
+        return {}
+    numbers = pd.to_numeric(runs[column], errors="coerce")
+    good = np.isfinite(numbers) & (numbers > 0)
+    return dict(zip(runs["run"][good].astype(str), numbers[good].astype(float), strict=True))
+
+
+def left_out(out: Mapping[str, str]) -> list[str]:
+    said = [f"run {run} left out: {reason}" for run, reason in list(out.items())[:SHOWN]]
+    return [*said, f"{len(out) - SHOWN} more runs left out"] if len(out) > SHOWN else said

@@ -1,0 +1,305 @@
+"""Every reader on a file that the real library made (tests/logs), and what is made of any log: names, sizes, ends."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling
+from scaling.cli import main
+from scaling.readers.formats import FORMATS, find_format, read_log
+from scaling.reading import Reading
+from tests.test_curves import curves
+
+LOGS = Path(__file__).parent / "logs"
+# the tiny models of tests/logs/make.py: matrices of 1 block of width 8 and of 2 blocks of width 16, vocabulary 64
+SIZES = {"gpt-small": 12 * 8 * 8 + 64 * 8, "gpt-large": 2 * 12 * 16 * 16 + 64 * 16}
+#: The last validation losses by tests/logs/make.py, which mlflow, TensorBoard, W&B and Lightning each logged.
+LOSSES = {"gpt-small": 4.018783092498779, "gpt-large": 4.042504787445068}
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "tensorboard", "lightning"])
+def test_one_training_logged_by_four_libraries_is_read_as_the_same_curves(name: str) -> None:
+    table = scaling.read_curves(LOGS / name)
+    steps = 40 if name == "lightning" else 41
+    assert table.groupby("run").size().to_dict() == dict.fromkeys(SIZES, 8 if name == "lightning" else steps)
+    last = table.dropna(subset="loss").groupby("run").last()
+    for run, loss in LOSSES.items():
+        assert last["loss"][run] == pytest.approx(loss, rel=1e-6), run
+        assert last["N"][run] == SIZES[run]
+        lr = table.attrs["schedules"].lr[run]
+        expected = 1e-3 + 4.5e-3 * (1 + np.cos(np.pi * np.arange(len(lr)) / 40))
+        np.testing.assert_allclose(lr[steps // 8 : 40], expected[steps // 8 : 40], atol=1.2e-4)
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "tensorboard", "lightning", "wandb_files"])
+def test_final_losses_and_sizes_come_out_of_a_folder_of_logs(name: str) -> None:
+    table = scaling.read_table(LOGS / name).set_index("run")
+    runs = dict(zip(SIZES, SIZES, strict=True))
+    if name == "wandb_files":  # whose files do not hold the names of runs
+        runs = {run: f"run-20260101_000000-tiny{run.removeprefix('gpt-')}" for run in SIZES}
+    for run, key in runs.items():
+        assert table["loss"][key] == pytest.approx(LOSSES[run], rel=1e-6)
+        assert table["N"][key] == SIZES[run]
+        assert table["N_total"][key] == SIZES[run] + table["N_embedding"][key]
+
+
+def test_scalars_kept_as_tensors_are_scalars() -> None:
+    table = scaling.read_curves(LOGS / "tensorboard_tensors")
+    assert table["loss"].dropna().iloc[-1] == pytest.approx(LOSSES["gpt-small"], rel=1e-6)
+
+
+def test_a_trainer_state_gives_tokens_status_and_the_validation_loss() -> None:
+    table = scaling.read_table(LOGS / "huggingface").set_index("run")
+    assert table["D"].to_dict() == dict.fromkeys(SIZES, 40 * 8 * 16)
+    assert table["N"].to_dict() == SIZES and table["N_total"].to_dict() == SIZES  # the head is tied
+    state = json.loads((LOGS / "huggingface" / "gpt-small" / "trainer_state.json").read_text())
+    assert table["loss"]["gpt-small"] == [row["eval_loss"] for row in state["log_history"] if "eval_loss" in row][-1]
+    assert set(table["status"]) == {"finished"}
+    one = scaling.read_table(LOGS / "huggingface" / "gpt-small" / "trainer_state.json")
+    assert one["run"].tolist() == ["gpt-small"]
+
+
+def test_a_trainer_that_was_stopped_has_no_final_loss(tmp_path: Path) -> None:
+    state = json.loads((LOGS / "huggingface" / "gpt-small" / "trainer_state.json").read_text())
+    state["log_history"] = [row for row in state["log_history"] if row["step"] <= 20]
+    state["global_step"] = 20
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    with pytest.raises(scaling.TableError, match=r"its status is running.*--final last"):
+        scaling.read_table(tmp_path)
+    assert scaling.read_table(tmp_path, reading=Reading(final="last"))["D"].tolist() == [20 * 128]
+
+
+def test_what_nanogpt_prints_is_read(tmp_path: Path) -> None:
+    table = scaling.read_table(LOGS / "nanogpt")
+    assert table[["run", "N", "D", "loss"]].values.tolist() == [["gpt-small", 400000.0, 5120.0, 10.7379]]
+    found = read_log(LOGS / "nanogpt" / "gpt-small.log")[1].curves
+    assert found["train_loss"].tolist()[:2] == [10.8222, 10.8292]
+
+
+NANOCHAT = """\
+Vocab size: 65,536
+Parameter counts:
+wte                     : 10,000,000
+value_embeds            : 2,000,000
+total                   : 32,000,000
+Using user-provided number of iterations: 300
+Total number of training tokens: 157,286,400
+Total batch size 524,288 => gradient accumulation steps: 1
+Step 00000 | Validation bpb: 3.200000
+step 00000/00300 (0.00%) | loss: 11.090355 | lrm: 0.03 | dt: 100.00ms | tok/sec: 1,000 | bf16_mfu: 0.10 | epoch: 1 pq: 0
+step 00150/00300 (50.00%) | loss: 4.100000 | lrm: 1.00 | dt: 100.00ms | tok/sec: 1,000 | bf16_mfu: 0.10 | epoch: 1 pq: 0
+Step 00150 | Validation bpb: 1.400000
+step 00299/00300 (99.67%) | loss: 3.500000 | lrm: 0.05 | dt: 100.00ms | tok/sec: 1,000 | bf16_mfu: 0.10 | epoch: 1 pq: 0
+Step 00300 | Validation bpb: 1.200000
+"""
+
+
+def test_what_nanochat_prints_is_read_with_its_loss_in_nats(tmp_path: Path) -> None:
+    # lines by the format strings of nanochat's base_train.py, numbers made up
+    (tmp_path / "d4.log").write_text(NANOCHAT)
+    table = scaling.read_table(tmp_path / "d4.log")
+    assert table["loss"].tolist() == [pytest.approx(1.2 * np.log(2))]
+    assert (table["N"][0], table["N_total"][0], table["D"][0]) == (20e6, 32e6, 300 * 524288)
+    assert any("0.693147 to be in nats" in note for note in table.attrs["notes"])
+    curve = scaling.read_curves(tmp_path / "d4.log", loss="train_loss")
+    assert curve["lr"].dropna().tolist() == [0.03, 1.0, 0.05]
+
+
+def test_a_log_of_one_format_is_known_by_what_it_holds() -> None:
+    names = {"wandb": "wandb", "wandb_files": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard",
+             "huggingface": "huggingface", "lightning": "lightning", "nanogpt": "printed",
+             "wandb_exports/chart.csv": "csv"}  # fmt: skip
+    assert {folder: read_log(LOGS / folder)[0] for folder in names} == names
+    assert find_format("csv").name == "csv" and len({f.name for f in FORMATS}) == len(FORMATS)
+    with pytest.raises(scaling.TableError, match="there is no format 'cvs'; did you mean csv"):
+        find_format("cvs")
+
+
+def test_a_chart_exported_by_wandb_is_curves_and_its_table_of_runs_is_runs() -> None:
+    chart = scaling.read_table(LOGS / "wandb_exports" / "chart.csv")
+    assert dict(zip(chart["run"], chart["loss"], strict=True)) == LOSSES
+    assert any("__MIN, __MAX) were left out" in note for note in chart.attrs["notes"])
+    runs = scaling.read_table(LOGS / "wandb_exports" / "runs.csv").set_index("run")
+    assert runs["N"].to_dict() == SIZES and runs["loss"].to_dict() == LOSSES
+    assert runs["status"].tolist() == ["finished", "finished"]
+
+
+def test_a_sweep_s_folder_is_read_collected_or_not(tmp_path: Path) -> None:
+    data = Path(__file__).parents[1] / "data" / "demo"
+    collected = scaling.read_table(data)
+    assert collected["loss"].tolist() == pd.read_csv(data / "runs.csv")["loss"].tolist()
+    assert len(scaling.read_curves(data)) == len(pd.read_csv(data / "curves.csv"))
+    key = "w16-d1"
+    (tmp_path / key).mkdir()
+    record = {
+        "key": key, "run": {"width": 16, "depth": 1, "corpus": "c", "steps": 2, "lr": 0.1}, "tokens": 64,
+        "parameters": {"matmul": 100, "chinchilla": 130}, "parameters_by_group": {"embedding": 30}, "trunk": "t",
+        "flops": 1.0, "flops_marginal": 0.5,
+    }  # fmt: skip
+    (tmp_path / key / "run.json").write_text(json.dumps(record))
+    (tmp_path / key / "curve.csv").write_text(
+        "step,tokens,lr,train_loss,val_loss\n0,32,0.1,3.5,3.4\n1,64,0.0,3.2,3.1\n"
+    )
+    with pytest.raises(scaling.TableError, match="its status is running"):
+        scaling.read_table(tmp_path)
+    (tmp_path / key / "final.json").write_text(json.dumps({"status": "finished", "loss": 3.1}))
+    table = scaling.read_table(tmp_path)
+    assert table[["run", "N", "D", "C", "loss"]].values.tolist() == [[key, 100, 64, 38400.0, 3.1]]
+
+
+def test_parquet_and_json_lines_are_tables_like_a_csv(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"params": [1e7, 1e8], "tokens": [1e9, 1e10], "val/loss": [3.0, 2.5], "run": ["a", "b"]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    table.to_csv(tmp_path / "t.tsv", index=False, sep="\t")
+    table.to_csv(tmp_path / "t.csv.gz", index=False)
+    table.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.jsonl").write_text(table.to_json(orient="records", lines=True))
+    expected = scaling.read_table(table)
+    for name in ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t.jsonl"):
+        read = scaling.read_table(tmp_path / name)
+        pd.testing.assert_frame_equal(pd.DataFrame(read), pd.DataFrame(expected), check_dtype=False)
+
+
+def test_semicolons_with_decimal_commas_are_read_and_said() -> None:
+    table = scaling.read_table(io.StringIO("N;D;loss\n1e7;1e9;3,25\n"))
+    assert table["loss"].tolist() == [3.25]
+    assert "columns separated by semicolons, decimal commas" in table.attrs["notes"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_of_byte_order_are_no_part_of_a_name(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "t.csv").write_bytes("N,D,loss\n1e7,1e9,3\n".encode(encoding))
+    assert scaling.read_table(tmp_path / "t.csv")["N"].tolist() == [1e7]
+
+
+# --- ends of runs ---
+
+
+def _log(folder: Path, table: pd.DataFrame) -> Path:
+    """Curves as a folder of a sweep's tables, which are taken as a log."""
+    folder.mkdir(exist_ok=True)
+    table.to_csv(folder / "curves.csv", index=False)
+    return folder
+
+
+def test_a_checkpoint_within_a_decay_is_no_final_loss(tmp_path: Path) -> None:
+    whole = curves(every=20)
+    half = whole[(whole["run"] != "cosine") | (whole["step"] < 1500)]
+    table = scaling.read_table(_log(tmp_path / "a", half))
+    assert table["run"].tolist() == ["wsd"]
+    left = dict(table.attrs["left_out"])
+    assert "of its peak and falling at its last step, 1480" in left["cosine"]
+    assert "still near its peak" in left["constant"]
+    assert set(scaling.read_table(_log(tmp_path / "b", whole))["run"]) == {"cosine", "wsd"}
+    everything = scaling.read_table(tmp_path / "a", reading=Reading(final="last"))
+    assert set(everything["run"]) == {"cosine", "constant", "wsd"}
+
+
+def test_constant_rates_alone_are_taken_and_doubted(tmp_path: Path) -> None:
+    table = scaling.read_table(_log(tmp_path, curves()[lambda t: t["run"] == "constant"]))
+    assert len(table) == 1
+    assert any("do not come down" in note for note in table.attrs["notes"])
+
+
+def test_planned_steps_decide_where_they_are_known(tmp_path: Path) -> None:
+    folder = _log(tmp_path, curves())
+    pd.DataFrame({"run": ["cosine", "constant", "wsd"], "max_steps": [2000, 4000, 2000]}).to_csv(folder / "runs.csv")
+    table = scaling.read_table(folder)
+    assert table["run"].tolist() == ["cosine", "wsd"]
+    assert dict(table.attrs["left_out"])["constant"] == "it ends at step 1990 of 4000 planned"
+    assert len(scaling.read_table(folder, reading=Reading(planned="2000"))) == 3
+
+
+def test_runs_that_diverged_are_left_out_by_name(tmp_path: Path) -> None:
+    table = curves()
+    table.loc[(table["run"] == "cosine") & (table["step"] > 1500), "loss"] *= 1.5
+    table.loc[(table["run"] == "wsd") & (table["step"] == 1990), "loss"] = np.inf
+    folder = _log(tmp_path, table)
+    read = scaling.read_curves(folder)
+    assert set(read["run"]) == {"constant"}
+    left = [note for note in read.attrs["notes"] if "left out" in note and "diverged" in note]
+    assert "run cosine left out: its loss ends at" in left[0] and "1.2 times its least" in left[0]
+    assert "run wsd left out: its last loss is inf" in left[1]
+
+
+def test_a_plain_table_of_checkpoints_is_kept_and_warned_of() -> None:
+    table = curves().assign(N=1e7, D=lambda t: t["step"] * 1000.0)
+    read = scaling.read_table(table)
+    assert len(read) == len(table)
+    assert any("--final decayed keeps the last row" in note for note in read.attrs["notes"])
+    final = scaling.read_table(table, reading=Reading(final="decayed"))
+    assert final["run"].tolist() == ["cosine", "wsd"] and final["D"].tolist() == [1990e3, 1990e3]
+
+
+def test_losses_are_smoothed_and_early_steps_left_out_as_asked() -> None:
+    table = curves(noise=0.02, first=0)
+    read = scaling.read_curves(table, reading=Reading(smooth="median 9", skip=200))
+    assert read["step"].min() == 200
+    assert any("losses smoothed run by run: median of 9 rows" in note for note in read.attrs["notes"])
+    assert any("60 rows before step 200 were left out" in note for note in read.attrs["notes"])
+    noisy, smooth = (t[t["run"] == "constant"]["loss"].diff().std() for t in (table[table["step"] >= 200], read))
+    assert smooth < noisy / 3
+    average = scaling.read_curves(table, reading=Reading(smooth="ema 0.5"))
+    rows = table[table["run"] == "wsd"]["loss"].to_numpy()
+    expected = (rows[2] + rows[1] / 2 + rows[0] / 4) / 1.75
+    assert average[average["run"] == "wsd"]["loss"].iloc[2] == pytest.approx(expected, rel=1e-12)
+
+
+# --- what is said of curves ---
+
+
+def test_rows_of_one_step_that_contradict_each_other_are_said() -> None:
+    table = curves()
+    again = table.iloc[[5]].assign(loss=9.0)
+    read = scaling.read_curves(pd.concat([table, again, table.iloc[[7]]]))
+    assert sum("1 steps have rows with different losses" in note for note in read.attrs["notes"]) == 1
+    assert not any("different losses" in note for note in scaling.read_curves(table).attrs["notes"])
+
+
+def test_learning_rates_below_zero_are_said() -> None:
+    table = curves().reset_index(drop=True)
+    table.loc[[3, 9], "lr"] = [-1.0, np.inf]
+    read = scaling.read_curves(table)
+    assert any("2 learning rates were below 0 or infinite (row 3, 9)" in note for note in read.attrs["notes"])
+
+
+# --- the command ---
+
+
+def test_read_prints_what_it_understood_and_writes_tables_that_read_back(tmp_path: Path, capsys) -> None:
+    assert (
+        main(["read", str(LOGS / "mlflow"), "--set", "D=step * batch_size * block_size", "-o", str(tmp_path / "o")])
+        == 0
+    )
+    out, err = capsys.readouterr()
+    assert "N                  1280 to 7168                 parameters" in out
+    assert "D set to step * batch_size * block_size" in out and "C derived from N and D" in out
+    assert "wrote" in err and err.count("rows") == 2
+    back = scaling.read_table(tmp_path / "o")
+    assert (
+        back["D"].tolist() == [5120.0, 5120.0]
+        and back["N"].tolist() == list(SIZES.values())[:: 1 if back["run"][0] == "gpt-small" else -1]
+    )
+    assert len(scaling.read_curves(tmp_path / "o")) == 82
+
+
+def test_read_prints_json(capsys) -> None:
+    assert main(["read", str(LOGS / "lightning"), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["runs"]["rows"] == 2 and record["curves"]["runs"] == 2
+    assert {"name": "N", "unit": "parameters", "rows": 2, "least": 1280.0, "most": 7168.0} in record["runs"]["columns"]
+
+
+def test_a_law_is_fitted_straight_from_a_folder_of_logs(capsys) -> None:
+    logs = str(LOGS / "mlflow" / "mlruns")
+    assert main(["fit", "tissue", logs, "--where", "run == 'gpt-small' and step % 2"]) == 1
+    assert "may hold" in capsys.readouterr().err
+    assert main(["fit", "tissue", logs, "--where", "run == 'gpt-small'"]) == 0
+    assert "loss read from column 'val/loss'" in capsys.readouterr().out
