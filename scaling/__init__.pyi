@@ -29,11 +29,11 @@ from .law import (
 from .objective import Objective as Objective
 from .persistence import from_json as from_json, read_fit as read_fit, to_json as to_json
 from .profiles import Profile as Profile, profile as profile
+from .reading import Reading as Reading
 from .rehearsal import rehearse as rehearse
 from .sensitivity import sensitivity as sensitivity
 from .sizing import OptimalSize as OptimalSize, optimal_size as optimal_size
 from .stacking import Stack as Stack, stack as stack
-from .reading import Reading as Reading
 from .table import read_table as read_table
 
 __version__: str

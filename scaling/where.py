@@ -115,7 +115,7 @@ def _value(node: ast.expr, table: pd.DataFrame, names: dict[str, str]) -> Any:
         case ast.Name(id=name):
             name = names.get(name, name)
             if name not in table.columns:
-                raise ScalingError(f"there is no column {name!r}; {nearest(name, map(str, table.columns))}")
+                raise ScalingError(f"the expression names a column {name!r}; {nearest(name, map(str, table.columns))}")
             return table[name]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_value(operand, table, names)

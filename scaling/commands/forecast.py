@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> None:
     how_read = (args.map, args.where, args.loss, args.units, args.set, args.final, args.map_file)
     if any(how_read) or args.cautious:
         raise ScalingError(
-            "--map, --where, --loss, --units, --set, --final, --map-file and --cautious are for a forecast from a table; "
-            "this is a fit"
+            "--map, --where, --loss, --units, --set, --final, --map-file and --cautious are for a forecast from a "
+            "table; this is a fit"
         )
     import pandas as pd
 
