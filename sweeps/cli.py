@@ -112,6 +112,19 @@ def _parser() -> argparse.ArgumentParser:
         "--slots", type=_positive, metavar="N", help="runs that train at once in a stack (default: by size)"
     )
     run.add_argument(
+        "--compile",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="compile the training step: auto does on CUDA, where it is captured as a graph too",
+    )
+    run.add_argument(
+        "--micro-batches",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="work through an update's batch in N equal parts, to save memory (default 1)",
+    )
+    run.add_argument(
         "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="time between checkpoints (default 30)"
     )
     run.add_argument(
@@ -258,6 +271,8 @@ def _run(args: argparse.Namespace) -> int:
         max_slots=args.slots,
         checkpoint_seconds=args.checkpoint_seconds,
         wait_for_others=not args.no_wait,
+        compile_steps=args.compile,
+        micro_batches=args.micro_batches,
     )
     for outcome in outcomes:
         if outcome.state == "failed":

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scaling.errors import ScalingError
+from sweeps import muon
 from sweeps.model import master_dtype, views
 from sweeps.objectives import objective_of
 from sweeps.optim import Settings, State, set_knobs, settings, update
@@ -114,9 +115,16 @@ def step(state: State, how: Settings, lr: Tensor, inputs: Tensor, parts: Parts) 
     return torch.stack([loss, parts.change(state, grad, loss, lr, how)])
 
 
+#: The optimizers by the names that runs have for them: run -> its update.
+OPTIMIZERS: dict[str, Callable[[Run], Callable[[State, Tensor, Tensor, Tensor, Settings], Tensor]]] = {
+    "adamw": lambda run: update,
+    "muon": muon.update_of,
+}
+
+
 def plain_parts(run: Run) -> Parts:
     """An update of `run`, operation by operation."""
-    return Parts(mean_losses(run), update)
+    return Parts(mean_losses(run), OPTIMIZERS[run.optimizer](run))
 
 
 class Engine:
@@ -138,7 +146,8 @@ class Engine:
         self.metrics = torch.zeros(steps, 2, replicas, dtype=master_dtype(run), device=device)
         self.back = torch.zeros_like(self.metrics, device="cpu", pin_memory=device.type == "cuda")
         wrapped = partial(compiled, mode=mode) if self.compiles else lambda function: function
-        self.parts = Parts(wrapped(mean_losses(run)), wrapped(update), mode.micro_batches)
+        plain = plain_parts(run)
+        self.parts = Parts(wrapped(plain.loss_of), wrapped(plain.change), mode.micro_batches)
         self.validation_of = wrapped(token_losses(run))
         self.graph: torch.cuda.CUDAGraph | None = None
 

@@ -23,7 +23,7 @@ from sweeps.objectives import objective_of
 from sweeps.runs import Run
 
 #: Fields of a run that each replica has to itself in the optimizer, by the names of `Settings`.
-KNOBS = ("beta1", "beta2", "eps", "weight_decay", "clip")
+KNOBS = ("beta1", "beta2", "eps", "weight_decay", "clip", "momentum")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Settings:
     eps: Tensor
     weight_decay: Tensor
     clip: Tensor
+    momentum: Tensor
     lr_factor: Tensor
     decays: Tensor
     eps_factor: Tensor
@@ -96,6 +97,16 @@ def update(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) 
     grad is (R, P), loss and lr are (R,). A replica with a loss or gradient that is not finite ends here: its weights
     and moments stay as they are, and no operation mixes it with its neighbours.
     """
+    norm, grad, rate = admit(state, grad, loss, lr, how)
+    adamw(state, grad, rate, how, slice(None))
+    return norm
+
+
+def admit(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """Clip every replica, and count those that go on; norms before (R,), clipped gradients (R, P), rates (R,).
+
+    Gradient and rate of a replica that does not go on are 0.
+    """
     norm = torch.linalg.vector_norm(grad, dim=1)
     state.alive.logical_and_(torch.isfinite(loss) & torch.isfinite(norm))
     alive = state.alive
@@ -103,14 +114,19 @@ def update(state: State, grad: Tensor, loss: Tensor, lr: Tensor, how: Settings) 
     scale = torch.where(alive, (how.clip / norm).clamp(max=1.0), 0.0)
     rate = torch.where(alive, lr, 0.0)
     grad = torch.where(alive[:, None], grad, 0.0).mul_(scale[:, None])  # a weight of 0 alone would keep NaN
+    return norm, grad, rate
 
-    state.first.lerp_(grad, torch.where(alive, 1 - how.beta1, 0.0)[:, None])
-    state.second.lerp_(grad.square_(), torch.where(alive, 1 - how.beta2, 0.0)[:, None])
+
+def adamw(state: State, grad: Tensor, rate: Tensor, how: Settings, columns: slice) -> None:
+    """Move some columns of the flat rows by AdamW; grad (R, P) and rate (R,) are those of `admit`, grad is used up."""
+    weights, first, second = (rows[:, columns] for rows in (state.weights, state.first, state.second))
+    grad, alive = grad[:, columns], state.alive
+    first.lerp_(grad, torch.where(alive, 1 - how.beta1, 0.0)[:, None])
+    second.lerp_(grad.square_(), torch.where(alive, 1 - how.beta2, 0.0)[:, None])
     count = state.count.clamp(min=1)
     first_correction, second_correction = 1 - how.beta1**count, 1 - how.beta2**count
-    step = torch.div(state.second, second_correction[:, None], out=grad).sqrt_()
-    step.addcmul_(how.eps_factor, how.eps[:, None])
-    torch.div(state.first, step, out=step).mul_((rate / first_correction)[:, None])
-    state.weights.addcmul_(state.weights * how.decays, (rate * how.weight_decay)[:, None], value=-1)
-    state.weights.addcmul_(step, how.lr_factor, value=-1)
-    return norm
+    step = (second / second_correction[:, None]).sqrt_()
+    step.addcmul_(how.eps_factor[columns], how.eps[:, None])
+    torch.div(first, step, out=step).mul_((rate / first_correction)[:, None])
+    weights.addcmul_(weights * how.decays[columns], (rate * how.weight_decay)[:, None], value=-1)
+    weights.addcmul_(step, how.lr_factor[columns], value=-1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Literal
 
 # Before torch is imported, here and in the processes that inherit it. Threads that wait by spinning hinder each other
 # wherever another process wants a core: with one such process on two cores, two spinning threads took 10 to 20 times as
@@ -25,9 +26,10 @@ import torch
 
 from scaling.errors import ScalingError
 from sweeps import records
+from sweeps.engine import Mode
 from sweeps.estimate import cores
 from sweeps.leases import LEASE_SECONDS, holder_of, holders
-from sweeps.progress import Bars, Lines, Report, display
+from sweeps.progress import Bars, Lines, Report, display, summary
 from sweeps.runs import Stack, part_key
 from sweeps.tokens import Tokens
 from sweeps.train import default_slots
@@ -65,6 +67,8 @@ def run_stacks(
     checkpoint_seconds: float = 30.0,
     lease_seconds: float = LEASE_SECONDS,
     wait_for_others: bool = True,
+    compile_steps: Literal["auto", "on", "off"] = "auto",
+    micro_batches: int = 1,
     show: Bars | Lines | None = None,
 ) -> list[Outcome]:
     """Train `stacks` into `out`, whose run folders are open; one Outcome a stack, in the order given.
@@ -76,6 +80,7 @@ def run_stacks(
     threads  threads of each process; None takes one, more only for large models on idle cores
     wait_for_others  stay until stacks that other processes train are done too, and take over what they leave; without
              it, such stacks end as "elsewhere"
+    compile_steps, micro_batches  as in `sweeps.engine.Mode`
 
     SIGINT and SIGTERM write checkpoints and end the training cleanly, with state "stopped". With several workers the
     calling script needs the usual `if __name__ == "__main__":`, for they are spawned.
@@ -94,7 +99,8 @@ def run_stacks(
     workers = max(1, min(workers, len(queue.left)))
     if threads is None:
         threads = cores() // workers if queue.left and _elements(queue.left[0]) >= THREADED_ELEMENTS else 1
-    options = Options(devices[0], max(1, threads), max_slots, checkpoint_seconds, lease_seconds)
+    mode = Mode(compile_steps, micro_batches)
+    options = Options(devices[0], max(1, threads), max_slots, checkpoint_seconds, lease_seconds, mode)
     with show or display(ordered) as screen, stop_on_signals() as stopping:
         for part in done:  # says so, and removes what a kill at the very end has left
             train_here(part, tokens, out, replace(options, device="cpu"), stopping=stopping, report=screen.show)
@@ -104,6 +110,8 @@ def run_stacks(
             _train_in_turn(work)
         if queue.left:
             _spread(work, [devices[i % len(devices)] for i in range(workers)])
+        if text := summary(list(screen.latest.values())):
+            screen.say(text)
     return [_merged(stack, [o for o in queue.outcomes if parts[o.stack][0] is stack]) for stack in stacks]
 
 

@@ -16,7 +16,7 @@ from sweeps.runs import Stack
 #: Seconds between two plain lines of one stack.
 LINE_SECONDS = 15.0
 #: What the time of a stack is counted for; what is left is the rest.
-SPENT = ("steps", "validation", "checkpoints", "compile")
+SPENT = ("steps", "validation", "checkpoints", "measuring", "compile")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Run(BaseModel):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     clip: float = Field(1.0, gt=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    momentum: float = Field(0.95, ge=0, lt=1)  # of muon
     base_width: int = Field(64, gt=0)  # width at which the muP factors are 1
     embedding_lr: float = Field(10.0, gt=0)  # learning rate of the embedding, in multiples of lr (see parametrization)
     head_lr: float = Field(8.0, gt=0)
@@ -151,11 +153,11 @@ SHAPE = (
     "embedding_lr", "head_lr", "gain_lr",
 )  # fmt: skip
 #: The same, but later than names of stacks that exist: at their defaults they do not count for the name.
-LATER_SHAPE = ("depth_rule", "base_depth")
+LATER_SHAPE = ("depth_rule", "base_depth", "optimizer")
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
 #: The same, but later than names of trunks that exist: at their defaults they do not count for the name.
-LATER_LINEAGE = ("mixture", "unique_tokens")
+LATER_LINEAGE = ("mixture", "unique_tokens", "momentum")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import torch
 
 from scaling.errors import ScalingError
 from sweeps import records
+from sweeps.engine import DEFAULT, Mode
 from sweeps.leases import LEASE_SECONDS, Leased, LeaseLost, leased
 from sweeps.progress import Report
 from sweeps.runs import Stack
@@ -44,6 +45,7 @@ class Options:
     max_slots: int | None = None
     checkpoint_seconds: float = 30.0
     lease_seconds: float = LEASE_SECONDS
+    mode: Mode = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def train_here(
                 out,
                 device=device,
                 max_slots=most,
+                mode=options.mode,
                 checkpoint_seconds=options.checkpoint_seconds,
                 stopping=stopping,
                 report=report,

@@ -19,8 +19,8 @@ SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "sca
 TRAINS = frozenset(
     f"sweeps.{name}"
     for name in (
-        "model", "objectives", "optim", "engine", "devices", "loss", "slots", "checkpoint", "train", "workers", "pool",
-        "coordinates",
+        "model", "objectives", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "checkpoint", "train",
+        "workers", "pool", "coordinates",
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.

@@ -58,10 +58,12 @@ def assert_same_state(a: State, b: State, rtol: float = 1e-9, atol: float = 1e-1
 
 
 RUNS = [a_run(seed=seed, batch=4, depth=2) for seed in range(3)]
+MUON = [a_run(seed=seed, batch=4, depth=2, optimizer="muon") for seed in range(3)]
 
 
-def test_a_compiled_step_is_the_plain_step() -> None:
-    plain, compiled = trained(RUNS, Mode()), trained(RUNS, COMPILED)
+@pytest.mark.parametrize("runs", [RUNS, MUON], ids=["adamw", "muon"])
+def test_a_compiled_step_is_the_plain_step(runs: list[Run]) -> None:
+    plain, compiled = trained(runs, Mode()), trained(runs, COMPILED)
     np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-9)  # float64 over 6 updates
     assert_same_state(plain[0].state, compiled[0].state)
 
@@ -126,11 +128,12 @@ def test_micro_batches_must_be_equal() -> None:
         an_engine(RUNS, Mode(micro_batches=3))
 
 
+@pytest.mark.parametrize("runs", [RUNS, MUON], ids=["adamw", "muon"])
 @pytest.mark.parametrize("mode", [Mode(), COMPILED], ids=["plain", "compiled"])
-def test_a_replica_that_is_not_finite_leaves_its_neighbours_bitwise_as_they_were(mode: Mode) -> None:
-    healthy, sick = trained(RUNS, mode)[0].state, an_engine(RUNS, mode)
+def test_a_replica_that_is_not_finite_leaves_its_neighbours_bitwise_as_they_were(runs: list[Run], mode: Mode) -> None:
+    healthy, sick = trained(runs, mode)[0].state, an_engine(runs, mode)
     sick.state.weights[1, -1] = torch.nan
-    sick.start(np.full((6, 3), 0.01), draws(RUNS, 0, 6))
+    sick.start(np.full((6, 3), 0.01), draws(runs, 0, 6))
     metrics = sick.finish(6)
     assert np.isnan(metrics[:, 0, 1]).all() and np.isfinite(metrics[:, :, [0, 2]]).all()
     assert sick.state.alive.tolist() == [True, False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import replace
 
 from sweeps import progress
@@ -51,3 +52,23 @@ def test_a_terminal_gets_a_bar_a_stack_and_a_file_gets_lines() -> None:
     task = screen.progress.tasks[0]
     assert (task.completed, task.total) == (1_500_000, 6_000_000)
     assert "loss 2.346" in task.fields["words"]
+
+
+def test_the_summary_says_where_the_time_went_and_how_near_the_device_came_to_its_best() -> None:
+    spent = {"steps": 8.0, "validation": 1.0, "compile": 0.5}
+    one = replace(LOOK, state="done", trained=4_000_000, flops=2e12, peak=1e12, seconds=10.0, spent=spent)
+    other = replace(one, spent={"steps": 2.0}, trained=1_000_000, flops=0.5e12, seconds=3.0)
+    assert progress.summary([one, other]) == (
+        "steps 10.0 s, validation 1.0 s, checkpoints 0.0 s, measuring 0.0 s, compile 0.5 s, rest 1.5 s; "
+        "500k tokens/s and 2.5e+11 FLOP/s in steps, MFU 25.0%"
+    )
+    assert "MFU" not in progress.summary([replace(one, peak=None)])
+    assert progress.summary([replace(one, trained=0)]) == ""
+
+
+def test_the_clock_counts_what_is_within() -> None:
+    clock = progress.Clock()
+    for _ in range(2):
+        with clock.on("steps"):
+            time.sleep(0.02)
+    assert 0.04 <= clock.spent["steps"] < 0.4 and "validation" not in clock.spent

@@ -101,6 +101,7 @@ def test_from_a_grid_to_tables(folder, capsys):
     out, err = capsys.readouterr()
     assert out == "out: 2 runs finished, 0 diverged, 0 not done\n"
     assert "forking saves 20.0%" in err
+    assert re.search(r"^steps \d.* s, validation .*, rest .*; .* tokens/s and .* FLOP/s in steps$", err, re.MULTILINE)
     assert len(list(Path("out").glob("corpus-*.json"))) == 1
 
     assert main(["status", "out"]) == 0
