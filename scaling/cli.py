@@ -18,6 +18,7 @@ from scaling.commands import (
     optimum,
     plot,
     read,
+    report,
     schedule,
     score,
     sensitivity,
@@ -27,7 +28,9 @@ from scaling.errors import ScalingError
 from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
-COMMANDS = (laws, read, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, theory)
+COMMANDS = (
+    laws, read, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, report, theory,
+)  # fmt: skip
 
 EXAMPLES = """examples:
   scaling laws chinchilla
@@ -48,6 +51,7 @@ EXAMPLES = """examples:
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'
   scaling sensitivity fit.json
   scaling plot fit.json -o fit.png
+  scaling report runs.csv -o report.html
   scaling theory -o out
   sweeps collect out | scaling fit chinchilla -
 """
@@ -68,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with own_laws(args.law_file) as own:
             args.own = own
+            args.argv = list(sys.argv[1:] if argv is None else argv)
             args.run(args)
         sys.stdout.flush()
     except ScalingError as error:

@@ -148,7 +148,7 @@ def settings(look: Theme) -> Any:
 
 def label(column: str, unit: str = "") -> str:
     """What an axis says of a column: its words and unit where we know them, else its name."""
-    said = LABELS.get(column, column)
+    said = LABELS.get(column) or words(column)
     return f"{said} ({unit})" if unit and "(" not in said else said
 
 
@@ -197,6 +197,12 @@ def log_axis(axis: Axis, kind: str = "plain", *, most: int = 7) -> None:
     axis.set_major_formatter(FuncFormatter(FORMATTERS[kind]))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
+
+
+def words(text: object, most: int = 40) -> str:
+    """Text of others, such as a run's name, as a label: cut, and with no sign that would be read as mathematics."""
+    said = str(text)
+    return (said if len(said) <= most else said[: most - 1] + "…").replace("$", r"\$")
 
 
 def column_axis(axis: Axis, column: str, unit: str = "", *, log: bool = True, most: int = 7) -> None:

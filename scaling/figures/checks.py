@@ -15,7 +15,7 @@ from scaling.fitting import Fit
 from scaling.heldout import HeldOut
 from scaling.intervals import Draws
 from scaling.rehearsal import drift_per_decade
-from scaling.style import column_axis, theme
+from scaling.style import column_axis, theme, words
 
 MOST = 9  # columns that a sheet of residuals shows
 GROUPS = 12  # values up to which a column of words is worth a panel
@@ -102,7 +102,7 @@ def plot_residuals(ax: Axes, fit: Fit, column: str, *, held: HeldOut | None = No
                    lw=0.5, zorder=5)  # fmt: skip
     column_axis(ax.xaxis, column, log=spread, most=5)
     if names:
-        ax.set_xticks(range(len(names)), [name[:14] for name in names], rotation=30 if len(names) > 3 else 0,
+        ax.set_xticks(range(len(names)), [words(name, 14) for name in names], rotation=30 if len(names) > 3 else 0,
                       ha="right" if len(names) > 3 else "center")  # fmt: skip
         ax.grid(axis="x", visible=False)
     if fit.law.signed:
@@ -135,9 +135,8 @@ def plot_rehearsal(ax: Axes, draws: Draws, *, level: float = 0.9) -> Axes:
     shades = look.sizes(np.linspace(0.05, 0.95, len(cuts)))
     for shade, cut in zip(shades, cuts, strict=True):
         rows = past[past["cut"] == cut]
-        said = f"{len(cuts)} cuts, smallest darkest" if look.name == "light" else f"{len(cuts)} cuts, smallest dimmest"
         ax.scatter(rows["beyond"], rows["error"], s=18, color=shade, edgecolor=look.paper, lw=0.4, zorder=3,
-                   label=said if cut == cuts[len(cuts) // 2] else None)  # fmt: skip
+                   label=f"{len(cuts)} cuts, shaded by budget" if cut == cuts[len(cuts) // 2] else None)  # fmt: skip
     column_axis(ax.xaxis, "beyond")
     if fit.law.signed:
         ax.set_ylabel(f"rehearsed error ({fit.law.unit})")
@@ -152,13 +151,13 @@ def _left_out(ax: Axes, past: pd.DataFrame) -> Axes:
     look, places = theme(), np.arange(len(past))
     ax.barh(places, past["rmse"], color=look.law, alpha=0.35, height=0.6, label="RMS error of the curve")
     ax.plot(past["final_error"].abs(), places, "D", ms=5, color=look.held, label="error of its last row")
-    ax.set_yticks(places, [str(run)[:28] for run in past["run"]])
+    ax.set_yticks(places, [words(run, 28) for run in past["run"]])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     percent(ax, "error of each curve, predicted from the others", "x")
     ax.set_xlim(left=0)
     ax.margins(x=0.1)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.3)
     return ax
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 from scaling.figures.marks import band
 from scaling.fitting import Fit
 from scaling.heldout import HeldOut
-from scaling.style import label, theme
+from scaling.style import label, theme, words
 
 NAMED = 8  # curves up to which a legend tells them apart
 EARLY = 0.03  # share of the longest run whose steep losses may fall off the top
@@ -44,7 +44,7 @@ def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
         first = int(rows["step"].min())
         ax.plot(rows["step"], rows["loss"], ".", ms=3, color=tint, alpha=0.6)
         law = fit.predict(schedule=lr, **{name: rows[name].iloc[0] for name in fit.law.inputs[1:]})
-        ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=str(run)[:40] if len(runs) <= NAMED else None)
+        ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=words(run) if len(runs) <= NAMED else None)
         below.plot(np.arange(len(lr)), lr, color=tint, lw=1)
     _curve_axes(ax, below, fit.table["loss"], fit.table["step"])
     return ax

@@ -15,7 +15,7 @@ from scaling.choosing import compare_schedules
 from scaling.errors import ScalingError
 from scaling.forecasting import forecast
 from scaling.intervals import Draws
-from scaling.style import drawing, label, theme
+from scaling.style import drawing, label, theme, words
 
 POINTS = 800  # of a drawn line
 
@@ -92,7 +92,7 @@ def _ends(ax: Axes, ends: pd.DataFrame, level: float) -> None:
 def _short(name: str) -> str:
     """A spec as a legend has room for it: its name and what is not the same everywhere."""
     if ":" not in name:
-        return name.rsplit("/", 1)[-1]
+        return words(name.rsplit("/", 1)[-1])
     kind, _, rest = name.partition(":")
     kept = [part for part in rest.split(",") if part.partition("=")[0].strip() not in ("steps", "peak", "warmup")]
-    return " ".join([kind, *kept])
+    return words(" ".join([kind, *kept]))
