@@ -8,10 +8,11 @@ import io
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scaling.commands.common import Command, floats, numbers, read_rows, reading_options
+from scaling.commands.common import Command, floats, numbers, reading_of, reading_options
 from scaling.errors import ScalingError
 
 
@@ -62,65 +63,74 @@ def run(args: argparse.Namespace) -> None:
         source="stdin" if raw is not None else Path(args.table).name, question=args.question, law=args.law, x=args.x,
         at=args.at, flops=args.flops, schedules={spec: schedule_from(spec) for spec in args.schedule},
         level=args.level, resamples=args.resamples, seed=args.seed, digest=_digest(args.table, raw),
-        command=shlex.join(["scaling", *args.argv]), reading=_reading(args), say=say,
+        command=shlex.join(["scaling", *args.argv]), reading=_flags(args), say=say,
     )  # fmt: skip
-    text = _of_curves(args, asked, raw) if _is_curves(args, raw) else _of_runs(args, asked, raw)
+    text = _page(args, asked, args.table if raw is None else raw)
     write_text(args.output, text)
     say(f"wrote {args.output} ({len(text) / 1e6:.1f} MB)")
 
 
-def _reading(args: argparse.Namespace) -> str:
-    """The flags that say how the table is read, as they are typed."""
-    mapped = ",".join(f"{ours}={theirs}" for ours, theirs in args.map.items())
-    given = {"--map": mapped, "--where": args.where, "--loss": args.loss, "--warmup": args.warmup}
-    return "".join(f" {flag} {shlex.quote(str(value))}" for flag, value in given.items() if value)
-
-
-def _source(args: argparse.Namespace, raw: str | None) -> Any:
-    return args.table if raw is None else io.StringIO(raw)
-
-
-def _is_curves(args: argparse.Namespace, raw: str | None) -> bool:
-    """Whether the table is of curves: the law says so, or it has steps and learning rates and several rows a run."""
+def _page(args: argparse.Namespace, asked: Any, given: str) -> str:
+    """The page of curves or of runs, as the law or the source says."""
     from scaling.laws import find_law
-    from scaling.table import CURVE_ALIASES, read_table
 
     if args.law:
-        return bool(find_law(args.law).kind == "curves")
-    table = read_table(_source(args, raw), map=args.map)
-    columns = set(table)
-    if not all(name in columns or columns & set(CURVE_ALIASES[name]) for name in ("step", "lr")):
-        return False
-    if "run" in table.attrs.get("made", ()):
-        step = next(name for name in ("step", *CURVE_ALIASES["step"]) if name in columns)
-        return not {"N", "D"} <= columns and bool(table[step].nunique() > len(table) / 2)
-    return bool(table["run"].duplicated().any())  # a table of runs may say their steps and peak rates
+        return _of_curves(args, asked, given) if find_law(args.law).kind == "curves" else _of_runs(args, asked, given)
+    from scaling.overview import overview
+
+    found = overview(_opened(args, given), reading_of(args), map=args.map, loss=args.loss, where=args.where)
+    grows = found.curves is not None and (found.curves.groupby("run")["step"].nunique() > 1).any()
+    if found.runs is None or (grows and not Path(args.table).is_dir()):
+        return _of_curves(args, asked, given)
+    return _of_runs(args, asked, given, found.curves)
 
 
-def _of_curves(args: argparse.Namespace, asked: Any, raw: str | None) -> str:
+def _of_curves(args: argparse.Namespace, asked: Any, given: str) -> str:
     from scaling.curves import read_curves
     from scaling.reporting.curves import curves_page
 
     if args.flops or args.x or args.curves:
         raise ScalingError("--flops, --x and --curves are for tables of runs; this one is of curves")
-    source = _source(args, raw)
-    return curves_page(read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where), asked)
+    table = read_curves(
+        _opened(args, given), loss=args.loss, warmup=args.warmup, map=args.map, where=args.where,
+        reading=reading_of(args),
+    )  # fmt: skip
+    return curves_page(table, asked)
 
 
-def _of_runs(args: argparse.Namespace, asked: Any, raw: str | None) -> str:
-    from dataclasses import replace
-
+def _of_runs(args: argparse.Namespace, asked: Any, given: str, curves: Any = None) -> str:
+    """`curves` are those beside the runs in one source, drawn where they have tokens."""
     from scaling.curves import read_curves
     from scaling.plots import sized
     from scaling.reporting.runs import runs_page
+    from scaling.table import read_table
 
     if args.schedule or args.warmup is not None:
         raise ScalingError("--schedule and --warmup are for tables of curves; this one has no columns step and lr")
-    args.warmup = None
-    sys.stdin = sys.stdin if raw is None else io.StringIO(raw)
-    table = read_rows(args, None)
-    curves = sized(read_curves(args.curves), table) if args.curves else None
-    return runs_page(table, replace(asked, curves=curves))
+    mapped = args.map | ({"loss": args.loss} if args.loss else {})
+    table = read_table(_opened(args, given), map=mapped, where=args.where, reading=reading_of(args))
+    if args.curves:
+        curves = read_curves(args.curves)
+    elif curves is not None and not ("tokens" in curves and "N" in table):
+        curves = None
+    return runs_page(table, replace(asked, curves=None if curves is None else sized(curves, table)))
+
+
+def _opened(args: argparse.Namespace, given: str) -> Any:
+    return io.StringIO(given) if args.table == "-" else given
+
+
+def _flags(args: argparse.Namespace) -> str:
+    """The flags that say how the table is read, as they are typed."""
+    found = ""
+    for flag in ("map", "units"):
+        pairs = ",".join(f"{ours}={theirs}" for ours, theirs in getattr(args, flag).items())
+        found += f" --{flag} {shlex.quote(pairs)}" if pairs else ""
+    found += "".join(f" --set {shlex.quote(text)}" for text in args.set)
+    for flag in ("where", "loss", "final", "map_file", "warmup"):
+        value = getattr(args, flag)
+        found += f" --{flag.replace('_', '-')} {shlex.quote(str(value))}" if value is not None else ""
+    return found
 
 
 def _digest(path: str, raw: str | None) -> str:
