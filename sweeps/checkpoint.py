@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -17,7 +17,7 @@ import torch
 
 from sweeps.forks import Forks, covered
 from sweeps.optim import empty_state
-from sweeps.records import writing
+from sweeps.records import reading, writing
 from sweeps.slots import Slot, Snapshot, Training, held, put, snapshot
 
 VERSION = 1
@@ -78,19 +78,30 @@ def _write(file: BinaryIO, payload: dict[str, Any]) -> None:
     os.fsync(file.fileno())
 
 
-def load(folder: Path) -> dict[str, Any] | None:
+def load(folder: Path, say: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
     """The newest undamaged checkpoint in `folder` as plain values and tensors, or None."""
+    return next(_loaded(folder, say), None)
+
+
+def _loaded(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The undamaged checkpoints in `folder`, the newest first; `say` is told of the others, a line each."""
     for name in NAMES:
-        try:
-            data = (folder / name).read_bytes()
-        except FileNotFoundError:
+        path = folder / name
+        if not path.exists():
             continue
+        with reading(path):
+            data = path.read_bytes()
         if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+            say(f"{path} is damaged: going on from what there is before it")
             continue
         payload = torch.load(io.BytesIO(data[:-_DIGEST_BYTES]), map_location="cpu", weights_only=True)
         if payload["version"] == VERSION:
-            return payload
-    return None
+            yield payload
+        else:
+            say(
+                f"{path} has version {payload['version']}, this program knows {VERSION}: going on from what there is "
+                f"before it"
+            )
 
 
 def remove(folder: Path) -> None:
@@ -100,10 +111,13 @@ def remove(folder: Path) -> None:
 
 
 def _pack(training: Training) -> dict[str, Any]:
-    slots = []
-    for place, slot in held(training):
-        now = snapshot(training.state, place)
-        slots.append({"edge": slot.edge.name, "step": slot.step, "rows": now.rows.cpu(), "count": now.count})
+    slots = [
+        {"edge": slot.edge.name, "step": slot.step, "rows": now.rows.cpu(), "count": now.count}
+        for slot, now in [
+            *((slot, snapshot(training.state, place)) for place, slot in held(training)),
+            *training.parked,
+        ]
+    ]
     return {
         "version": VERSION,
         "planned": {name: list(keys) for name, keys in training.planned.items()},
@@ -114,10 +128,44 @@ def _pack(training: Training) -> dict[str, Any]:
     }
 
 
-def restore(
-    payload: dict[str, Any] | None, forks: Forks, unfinished: set[str], device: torch.device
+def resume(
+    folder: Path,
+    forks: Forks,
+    unfinished: set[str],
+    device: torch.device,
+    most: int,
+    is_whole: Callable[[str, int], bool] = lambda key, count: True,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Training, dict[str, int]]:
-    """Where training goes on, and the number of updates each unfinished run has behind it.
+    """Where training goes on from the checkpoints in `folder`, and the updates each unfinished run has behind it.
+
+    most      slots in use, at most; what a checkpoint holds beyond them waits its turn
+    is_whole  whether the curve of a run has all rows of so many first updates: where it has not, the checkpoint from
+              which more is left to go on counts, or the run's tree begins anew
+    """
+    best: tuple[Training, dict[str, int]] | None = None
+    for payload in _loaded(folder, say):
+        training, behind, short = restore(payload, forks, unfinished, device, most, is_whole)
+        if best is None or sum(behind.values()) > sum(best[1].values()):
+            best = training, behind
+        if not short:
+            break
+        say(
+            f"{folder}: {len(short)} curves, {short[0]} first, lack rows that a checkpoint counts on: going on from "
+            f"what there is before it"
+        )
+    return best or restore(None, forks, unfinished, device, most)[:2]
+
+
+def restore(
+    payload: dict[str, Any] | None,
+    forks: Forks,
+    unfinished: set[str],
+    device: torch.device,
+    most: int,
+    is_whole: Callable[[str, int], bool] = lambda key, count: True,
+) -> tuple[Training, dict[str, int], list[str]]:
+    """Training as `payload` has it, updates behind each unfinished run, and the runs whose curves are not whole.
 
     Edges that the interrupted training still had before it are trained as it would have, even where their runs have
     finished since the checkpoint: the slots then hold the same company at every step, and a resumed sweep repeats
@@ -126,6 +174,8 @@ def restore(
     old = payload or {"planned": {}, "finished": [], "slots": [], "snapshots": {}, "seconds": 0.0}
     steps = {slot["edge"]: slot["step"] for slot in old["slots"]}
     done = covered(forks, unfinished, old["planned"], old["finished"], steps, old["snapshots"])
+    short = sorted(key for key, count in done.items() if not is_whole(key, count))
+    done = {key: count for key, count in done.items() if key not in short}
     anew = {forks.paths[key][0].trunk for key in unfinished if key not in done}
     kept = {edge.name for edge in forks.stack.edges if edge.name in old["planned"] and edge.trunk not in anew}
     planned = {
@@ -134,15 +184,22 @@ def restore(
         if edge.name in kept or (edge.trunk in anew and unfinished.intersection(edge.runs))
     }
     slots = [slot for slot in old["slots"] if slot["edge"] in kept]
-    state = empty_state(forks.stack.runs[0], len(slots), device)
-    for place, slot in enumerate(slots):
+    order = sorted(range(len(slots)), key=lambda i: -forks.left(slots[i]["edge"], slots[i]["step"]))
+    placed = [slots[i] for i in sorted(order[:most])]  # as they lay
+    state = empty_state(forks.stack.runs[0], len(placed), device)
+    for place, slot in enumerate(placed):
         put(state, place, slot["rows"], slot["count"])
     training = Training(
         planned=planned,
         finished=set(old["finished"]) & kept,
-        slots=[Slot(forks.edges[slot["edge"]], slot["step"]) for slot in slots],
+        slots=[Slot(forks.edges[slot["edge"]], slot["step"]) for slot in placed],
         state=state,
         snapshots={name: Snapshot(**s) for name, s in old["snapshots"].items() if name in kept},
+        parked=[
+            (Slot(forks.edges[slot["edge"]], slot["step"]), Snapshot(slot["rows"], slot["count"]))
+            for slot in (slots[i] for i in order[most:])
+        ],
         seconds=old["seconds"],
     )
-    return training, {key: 0 if forks.paths[key][0].trunk in anew else done[key] for key in unfinished}
+    behind = {key: 0 if forks.paths[key][0].trunk in anew else done[key] for key in unfinished}
+    return training, behind, short

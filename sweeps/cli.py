@@ -254,6 +254,7 @@ def _run(args: argparse.Namespace) -> int:
                 trunk=plan.trunk[run.key],
                 flops=flops_of(run),
                 flops_marginal=plan.flops_marginal[run.key],
+                say=_say,
             )
     done = sum(records.is_done(args.out, run.key) for run in plan.runs)
     _say(f"{grid.question}")

@@ -14,7 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sweeps import records
-from sweeps.runs import Edge, Run
+from sweeps.forks import Forks
+from sweeps.runs import Edge, Run, validation_counts
 
 Row = dict[str, Any]
 
@@ -71,6 +72,15 @@ def add(curves: Curves, edge: Edge, first: int, metrics: NDArray, seconds: NDArr
 def is_validated(curves: Curves, edge: Edge, count: int) -> bool:
     """Whether `edge` is validated after `count` updates: on the common grid and at its end."""
     return count == edge.stop or count in curves.counts
+
+
+def is_whole(out: Path, forks: Forks, key: str, count: int) -> bool:
+    """Whether the curve of run `key` has the rows of its first `count` updates, each once and undamaged."""
+    path = forks.paths[key]
+    run, stops = path[0].example, {edge.stop for edge in path}
+    validated = stops | set(validation_counts(run.evals_per_octave, path[-1].stop).tolist())
+    logged = [step for step in range(count) if step % run.log_every == 0 or step + 1 in validated]
+    return [step for step, _ in records.whole_rows(out, key) if step < count] == logged
 
 
 def validate(curves: Curves, edge: Edge, loss: float, spread: float) -> bool:

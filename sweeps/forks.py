@@ -40,6 +40,10 @@ class Forks:
             out[edge.name] = edge.stop - edge.start + below
         return out
 
+    def left(self, name: str, step: int) -> int:
+        """Steps on the longest path from `step` of an edge."""
+        return self.remaining[name] - (step - self.edges[name].start)
+
     @cached_property
     def paths(self) -> dict[str, list[Edge]]:
         """The edges of every run, in the order of training."""

@@ -103,7 +103,8 @@ def run_stacks(
     options = Options(devices[0], max(1, threads), max_slots, checkpoint_seconds, lease_seconds, mode)
     with show or display(ordered) as screen, stop_on_signals() as stopping:
         for part in done:  # says so, and removes what a kill at the very end has left
-            train_here(part, tokens, out, replace(options, device="cpu"), stopping=stopping, report=screen.show)
+            here = replace(options, device="cpu")
+            train_here(part, tokens, out, here, stopping=stopping, report=screen.show, say=screen.say)
             queue.outcomes.append(Outcome(part.key, "done"))
         work = _Work(queue, tokens, out, options, wait_for_others, stopping, screen)
         if workers == 1 and kind == "cpu":
@@ -242,7 +243,7 @@ def _train_in_turn(work: _Work) -> None:
             queue.end("stopped")
         elif (stack := queue.take(say)) is not None:
             outcome = train_here(
-                stack, work.tokens, work.out, work.options, stopping=work.stopping, report=work.screen.show
+                stack, work.tokens, work.out, work.options, stopping=work.stopping, report=work.screen.show, say=say
             )
             queue.note(stack, outcome, say)
             if outcome.state == "memory":
@@ -300,6 +301,9 @@ def _listen(worker: Worker, work: _Work, told: bool) -> bool:
         return False
     if isinstance(message, Report):
         work.screen.show(message)
+        return True
+    if isinstance(message, str):
+        work.screen.say(message)
         return True
     stack, worker.stack = worker.stack, None
     assert stack is not None, "an outcome without work"

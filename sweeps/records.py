@@ -18,7 +18,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import metadata
@@ -42,10 +42,23 @@ class RecordError(ScalingError, OSError):
     """A record that cannot be written or read; the message names its path and what to do."""
 
 
+class DamagedError(RecordError):
+    """A record that holds something else than was written."""
+
+
 def open_run(
-    out: str | os.PathLike[str], run: Run, *, stack: str, trunk: str, flops: float, flops_marginal: float
+    out: str | os.PathLike[str],
+    run: Run,
+    *,
+    stack: str,
+    trunk: str,
+    flops: float,
+    flops_marginal: float,
+    say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Make the folder of `run` with its run.json and an empty curve, if they are not there; never changes a run.json.
+
+    One that cannot be read any more is written anew, for the key of the run says which it was; `say` is told of it.
 
     flops, flops_marginal  training FLOP of the run alone, and with shared steps split among the runs that share them
 
@@ -56,11 +69,15 @@ def open_run(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     derived = _record(run)
-    if not (folder / "run.json").exists():
+    try:
+        there = read_run(out, run.key) if (folder / "run.json").exists() else None
+    except DamagedError:
+        say(f"{folder / 'run.json'} is damaged: written again from the grid")
+        there = None
+    if there is None:
         record = derived | {"stack": stack, "trunk": trunk, "flops": flops, "flops_marginal": flops_marginal}
         _write_json(folder / "run.json", record | _provenance())
     else:
-        there = read_run(out, run.key)
         for name in ("schema_version", "schedule", "parametrization", "parameters_by_group"):
             if there.get(name) != json.loads(json.dumps(derived[name])):
                 raise RecordError(
@@ -102,18 +119,26 @@ def append_rows(out: str | os.PathLike[str], key: str, rows: Iterable[Mapping[st
         file.write("".join(lines))
 
 
-def truncate_rows(out: str | os.PathLike[str], key: str, last_step: int) -> None:
-    """Keep the complete rows of run `key` up to `last_step`, included; -1 keeps the header alone.
-
-    A last line that a kill left half written goes too.
-    """
+def whole_rows(out: str | os.PathLike[str], key: str) -> list[tuple[int, str]]:
+    """Step and line of the rows of run `key`, up to the first that is damaged; one that a kill left half written is."""
     path = Path(out) / key / "curve.csv"
-    kept = _HEADER
-    if path.exists():
-        with reading(path):
-            body = complete(path.read_text())[len(_HEADER) :]
-        kept += "".join(line for line in body.splitlines(True) if int(line.split(",", 1)[0]) <= last_step)
-    write_text(path, kept)
+    if not path.exists():
+        return []
+    with reading(path):
+        lines = complete(path.read_text(errors="replace"))[len(_HEADER) :].splitlines(True)
+    rows = []
+    for line in lines:
+        cells = line.split(",")
+        if len(cells) != len(CURVE_COLUMNS) or not cells[0].isdecimal():
+            break
+        rows.append((int(cells[0]), line))
+    return rows
+
+
+def truncate_rows(out: str | os.PathLike[str], key: str, last_step: int) -> None:
+    """Keep the rows of run `key` up to `last_step`, included, and up to the first damaged one; -1 keeps the header."""
+    kept = "".join(line for step, line in whole_rows(out, key) if step <= last_step)
+    write_text(Path(out) / key / "curve.csv", _HEADER + kept)
 
 
 def write_final(out: str | os.PathLike[str], key: str, final: Mapping[str, Any]) -> None:
@@ -126,9 +151,16 @@ def write_final(out: str | os.PathLike[str], key: str, final: Mapping[str, Any])
     _write_json(folder / "final.json", dict(final))
 
 
-def is_done(out: str | os.PathLike[str], key: str) -> bool:
-    """Whether run `key` is done, finished or diverged."""
-    return (Path(out) / key / "final.json").exists()
+def is_done(out: str | os.PathLike[str], key: str, say: Callable[[str], None] = lambda text: None) -> bool:
+    """Whether run `key` is done, finished or diverged. A damaged final.json does not count; `say` is told of it."""
+    path = Path(out) / key / "final.json"
+    if not path.exists():
+        return False
+    try:
+        return "status" in _read_json(path)
+    except DamagedError:
+        say(f"{path} is damaged: the run is trained again")
+        return False
 
 
 def read_run(out: str | os.PathLike[str], key: str) -> dict[str, Any]:
@@ -143,8 +175,9 @@ def read_run(out: str | os.PathLike[str], key: str) -> dict[str, Any]:
 
 
 def read_final(out: str | os.PathLike[str], key: str) -> dict[str, Any] | None:
-    """What final.json of run `key` says; None while the run is not done."""
-    return _read_json(Path(out) / key / "final.json") if is_done(out, key) else None
+    """What final.json of run `key` says; None while the run is not done, DamagedError where it cannot be read."""
+    path = Path(out) / key / "final.json"
+    return _read_json(path) if path.exists() else None
 
 
 def read_curve(out: str | os.PathLike[str], key: str) -> pd.DataFrame:
@@ -287,11 +320,14 @@ def _write_json(path: Path, record: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     with reading(path):
-        text = path.read_text()
+        text = path.read_bytes()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecordError(f"{path} is damaged ({error}): remove its folder, and the run is trained again") from error
+        record = json.loads(text)
+        if isinstance(record, dict):
+            return record
+        raise ValueError("no JSON object")
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise DamagedError(f"{path} is damaged ({error}): run the same command again, and it is mended") from error
 
 
 def write_text(path: Path, text: str) -> None:

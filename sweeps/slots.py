@@ -42,6 +42,7 @@ class Training:
     finished   edges trained to their end, diverged, or below a diverged one
     slots      the replica axis of `state`; None is a free slot
     snapshots  ends of finished edges that have children still to start
+    parked     edges in the middle of their training for which there is no slot: it stopped with more slots
     seconds    training time so far, validation left out
     """
 
@@ -50,6 +51,7 @@ class Training:
     slots: list[Slot | None]
     state: State
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    parked: list[tuple[Slot, Snapshot]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -82,8 +84,11 @@ def fill(training: Training, forks: Forks, most: int) -> None:
     """Hand ready edges to free slots, up to `most` in use, and fit the replica axis to what is in use."""
     device, run = training.state.weights.device, forks.stack.runs[0]
     active = held(training)
-    begun = training.finished | {slot.edge.name for _, slot in active}
-    starting = ready(forks, training.planned, begun, training.snapshots)[: max(0, most - len(active))]
+    begun = training.finished | {slot.edge.name for slot in [*(s for _, s in active), *(s for s, _ in training.parked)]}
+    fresh = ready(forks, training.planned, begun, training.snapshots)
+    waiting: list[tuple[Slot, Snapshot | None]] = [*training.parked, *((Slot(e, e.start), None) for e in fresh)]
+    waiting.sort(key=lambda item: -forks.left(item[0].edge.name, item[0].step))
+    starting = waiting[: max(0, most - len(active))]
     size = bucket(len(active) + len(starting), device)
     if size != len(training.slots):
         state = empty_state(run, size, device)
@@ -92,16 +97,19 @@ def fill(training: Training, forks: Forks, most: int) -> None:
             put(state, place, kept.rows, kept.count)
         training.state = state
         training.slots = [slot for _, slot in active] + [None] * (size - len(active))
-    for edge in starting:
-        place = training.slots.index(None)
-        training.slots[place] = Slot(edge, edge.start)
-        if edge.parent is None:
+    for slot, parked in starting:
+        place, edge = training.slots.index(None), slot.edge
+        training.slots[place] = slot
+        if parked is not None:
+            put(training.state, place, parked.rows, parked.count)
+            training.parked = [item for item in training.parked if item[0] is not slot]
+        elif edge.parent is None:
             row = objective_of(run).initial(edge.example)
             put(training.state, place, torch.stack([row, torch.zeros_like(row), torch.zeros_like(row)]), 0.0)
         else:
             start = training.snapshots[edge.parent]
             put(training.state, place, start.rows, start.count)
-    begun |= {edge.name for edge in starting}
+    begun |= {slot.edge.name for slot, _ in starting}
     for name in list(training.snapshots):
         if all(child.name in begun or child.name not in training.planned for child in forks.children[name]):
             del training.snapshots[name]

@@ -90,15 +90,17 @@ def train_stack(
     stopping: Callable[[], bool] = lambda: False,
     report: Callable[[Report], None] = lambda report: None,
     check: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> bool:
     """Train what is not done of `stack` into the folders of its runs (opened before); False if stopped before the end.
 
     Continues from the checkpoint in OUT/.stacks/<key> where there is one. `stopping` is asked after every segment;
-    `check` before anything is written, and it raises where this process may no longer write.
+    `check` before anything is written, and it raises where this process may no longer write. `say` is told, in a line
+    each, of damaged files that are passed over.
     OSError where `out` cannot be written: what is there stays as it is.
     """
     forks, run, folder = Forks(stack), stack.runs[0], out / ".stacks" / stack.key
-    unfinished = {r.key for r in stack.runs if not records.is_done(out, r.key)}
+    unfinished = {r.key for r in stack.runs if not records.is_done(out, r.key, say)}
     if not unfinished:
         checkpoint.remove(folder)
         report(Meter(forks, (), 0).read("done", 0, []))
@@ -108,10 +110,12 @@ def train_stack(
     if mode.compiles(device):
         forget_other_shapes(run)
     corpus = on_device(tokens, run, device)
-    training, behind = checkpoint.restore(checkpoint.load(folder), forks, unfinished, device)
+    most = max_slots or default_slots(run, device)
+    training, behind = checkpoint.resume(
+        folder, forks, unfinished, device, most, partial(curves.is_whole, out, forks), say
+    )
     for key, count in behind.items():
         records.truncate_rows(out, key, count - 1)
-    most = max_slots or default_slots(run, device)
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
     log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check)
     meter = Meter(forks, tuple(training.planned), steps_done(training, forks), peak_flops(device, run.dtype))
@@ -251,7 +255,8 @@ def close_diverged(training: Training, forks: Forks, place: int, log: Curves, de
 def steps_done(training: Training, forks: Forks) -> int:
     """Planned steps that are behind; those below a diverged edge count, for they will not be trained."""
     done = [forks.edges[name] for name in training.planned if name in training.finished]
-    return sum(e.stop - e.start for e in done) + sum(slot.step - slot.edge.start for _, slot in held(training))
+    slots = [*(slot for _, slot in held(training)), *(slot for slot, _ in training.parked)]
+    return sum(e.stop - e.start for e in done) + sum(slot.step - slot.edge.start for slot in slots)
 
 
 def latest(training: Training, log: Curves) -> list[float]:

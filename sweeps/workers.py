@@ -84,6 +84,7 @@ def train_here(
     slots: int | None = None,
     stopping: Callable[[], bool],
     report: Callable[[Report], None],
+    say: Callable[[str], None],
 ) -> Outcome:
     """Train one stack in this process and say how it ended.
 
@@ -110,6 +111,7 @@ def train_here(
                 stopping=stopping,
                 report=report,
                 check=lease.check,
+                say=lambda text: say(f"{stack.key}  {text}"),
             )
         return Outcome(stack.key, "done" if finished else "stopped")
     except (Leased, LeaseLost) as error:
@@ -202,7 +204,7 @@ def _work(pipe: Connection, tokens: Tokens, out: Path, options: Options) -> None
     """Body of a worker process: train what comes through the pipe until it closes."""
     orphaned: list[bool] = []
 
-    def report(value: Report) -> None:
+    def report(value: Report | str) -> None:
         try:
             pipe.send(value)
         except OSError:
@@ -217,6 +219,8 @@ def _work(pipe: Connection, tokens: Tokens, out: Path, options: Options) -> None
         while not stopping():
             try:
                 stack, slots = pipe.recv()
-                pipe.send(train_here(stack, tokens, out, options, slots=slots, stopping=stopping, report=report))
+                pipe.send(
+                    train_here(stack, tokens, out, options, slots=slots, stopping=stopping, report=report, say=report)
+                )
             except (EOFError, OSError):
                 return

@@ -176,7 +176,23 @@ def test_a_damaged_record_names_its_file_and_the_remedy(tmp_path):
     opened(tmp_path, RUN)
     path = tmp_path / RUN.key / "run.json"
     path.write_text('{"key": ')
-    with pytest.raises(records.RecordError, match=re.escape(str(path)) + ".*damaged.*remove its folder"):
+    with pytest.raises(records.RecordError, match=re.escape(str(path)) + ".*damaged.*run the same command again"):
+        collecting.collect(tmp_path)
+    said: list[str] = []
+    record = build_plan([RUN])
+    records.open_run(tmp_path, RUN, stack="s", trunk=record.trunk[RUN.key], flops=1, flops_marginal=1, say=said.append)
+    assert said == [f"{path} is damaged: written again from the grid"]
+    assert collecting.collect(tmp_path)[0]["run"].tolist() == [RUN.key]
+
+
+def test_a_damaged_final_file_does_not_count_and_is_no_table(tmp_path):
+    opened(tmp_path, RUN)
+    path = tmp_path / RUN.key / "final.json"
+    path.write_text('{"status": "fini')
+    said = []
+    assert not records.is_done(tmp_path, RUN.key, said.append)
+    assert said == [f"{path} is damaged: the run is trained again"]
+    with pytest.raises(records.DamagedError, match=re.escape(str(path))):
         collecting.collect(tmp_path)
 
 

@@ -149,8 +149,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "both"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_or_to_none(tmp_path: Path, whole: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "lines"), [("cut", 1), ("flipped", 1), ("gone", 0), ("later version", 1), ("both", 2)]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_or_to_none(
+    tmp_path: Path, whole: Path, damage: str, lines: int
+) -> None:
     stack = forked(*some_runs())
     train_until(tmp_path, stack, 22)
     folder = tmp_path / ".stacks" / stack.key
@@ -160,16 +164,84 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_or_to_none(tmp_path: P
         current.write_bytes(data[: len(data) // 2])
     elif damage == "gone":  # killed between the two renames
         current.unlink()
+    elif damage == "later version":
+        payload = checkpoint.load(folder)
+        assert payload is not None
+        with current.open("wb") as file:
+            checkpoint._write(file, payload | {"version": checkpoint.VERSION + 1})
     else:
         data[len(data) // 2] ^= 1
         current.write_bytes(data)
     if damage == "both":
         previous.write_bytes(b"")
-    payload = checkpoint.load(folder)
-    assert (payload is None) == (damage == "both")
-    assert train.train_stack(stack, TOKENS, tmp_path, device=CPU)
+    said = list[str]()
+    assert (checkpoint.load(folder) is None) == (damage == "both")
+    assert train.train_stack(stack, TOKENS, tmp_path, device=CPU, say=said.append)
+    assert len(said) == lines and all(str(folder) in line and "\n" not in line for line in said)
     for run in stack.runs:
         assert repeatable(tmp_path, run) == repeatable(whole, run)
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "glued", "twice"])
+def test_a_curve_that_lacks_what_the_checkpoint_counts_on_sends_training_back(
+    tmp_path: Path, whole: Path, damage: str
+) -> None:
+    """As a machine that lost its power leaves it: the checkpoint was flushed to disk, the last rows were not."""
+    stack = forked(*some_runs())
+    train_until(tmp_path, stack, 22)
+    path = tmp_path / stack.runs[0].key / "curve.csv"
+    lines = path.read_text().splitlines(True)
+    if damage == "lost":
+        path.write_text("".join(lines[:18]))
+    elif damage == "cut":
+        path.write_text("".join(lines[:16]) + lines[16][:9])
+    elif damage == "glued":
+        path.write_text("".join([*lines[:14], lines[14][:9], *lines[15:]]))
+    else:
+        path.write_text("".join([*lines[:12], lines[11], *lines[12:]]))
+    said = list[str]()
+    assert train.train_stack(stack, TOKENS, tmp_path, device=CPU, say=said.append)
+    assert said and "2 curves" not in said[0] and stack.runs[0].key in said[0]
+    for run in stack.runs:
+        assert [row["step"] for row in curve(tmp_path, run)] == [str(step) for step in range(run.steps)]
+        assert final(tmp_path, run)["loss"] == pytest.approx(final(whole, run)["loss"], rel=1e-9)
+
+
+def test_the_checkpoint_from_which_more_is_left_counts(tmp_path: Path) -> None:
+    """The last checkpoint counts on a row that is lost, the one before does not."""
+    stack = forked(*some_runs())
+    train_until(tmp_path, stack, 22)
+    folder, forks = tmp_path / ".stacks" / stack.key, train.Forks(stack)
+    unfinished = {run.key for run in stack.runs}
+    _, newest = checkpoint.resume(folder, forks, unfinished, CPU, 8)
+
+    def is_whole(key: str, count: int) -> bool:
+        return count < newest[key] or key != stack.runs[0].key
+
+    _, behind = checkpoint.resume(folder, forks, unfinished, CPU, 8, is_whole)
+    assert 0 < behind[stack.runs[0].key] < newest[stack.runs[0].key]
+
+
+@pytest.mark.parametrize("text", ["", '{"status": "fini', "[]", "\xff\xfe"])
+def test_a_damaged_result_is_said_and_trained_again(tmp_path: Path, whole: Path, text: str) -> None:
+    stack = forked(*some_runs())
+    train_until(tmp_path, stack, 36)
+    short = stack.runs[1]
+    (tmp_path / short.key / "final.json").write_text(text, encoding="latin-1")
+    said = list[str]()
+    assert train.train_stack(stack, TOKENS, tmp_path, device=CPU, say=said.append)
+    assert [line.split(" is damaged")[0] for line in said] == [str(tmp_path / short.key / "final.json")]
+    for run in stack.runs:
+        assert final(tmp_path, run)["loss"] == pytest.approx(final(whole, run)["loss"], rel=1e-9)
+
+
+def test_a_training_goes_on_with_fewer_slots_than_it_had(tmp_path: Path, whole: Path) -> None:
+    stack = forked(*some_runs())
+    train_until(tmp_path, stack, 22)
+    assert train.train_stack(stack, TOKENS, tmp_path, device=CPU, max_slots=1)
+    for run in stack.runs:
+        assert final(tmp_path, run)["loss"] == pytest.approx(final(whole, run)["loss"], rel=1e-9)
+        assert [int(row["step"]) for row in curve(tmp_path, run)] == list(range(run.steps))
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
@@ -179,7 +251,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     train_until(tmp_path, stack, 10)
     folder = tmp_path / ".stacks" / stack.key
     before = (folder / "checkpoint.pt").read_bytes()
-    training, _ = checkpoint.restore(checkpoint.load(folder), train.Forks(stack), {r.key for r in stack.runs}, CPU)
+    training, _ = checkpoint.resume(folder, train.Forks(stack), {r.key for r in stack.runs}, CPU, 8)
 
     class Full:
         def write(self, data: bytes) -> int:
@@ -204,11 +276,17 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
     train_until(tmp_path, stack, 22)
     folder = tmp_path / ".stacks" / stack.key
     unfinished = {run.key for run in stack.runs}
-    first, behind = checkpoint.restore(checkpoint.load(folder), train.Forks(stack), unfinished, CPU)
+    first, behind = checkpoint.resume(folder, train.Forks(stack), unfinished, CPU, 8)
     assert behind[stack.runs[0].key] >= 20 and first.seconds > 0 and len(first.slots) >= 2
     checkpoint.save(tmp_path, first)
-    second, _ = checkpoint.restore(checkpoint.load(tmp_path), train.Forks(stack), unfinished, CPU)
+    second, _ = checkpoint.resume(tmp_path, train.Forks(stack), unfinished, CPU, 8)
     assert described(first) == described(second)
+    fewer, _ = checkpoint.resume(tmp_path, train.Forks(stack), unfinished, CPU, 1)
+    assert (len(fewer.slots), len(fewer.parked)) == (1, len(first.slots) - 1)
+    checkpoint.save(tmp_path, fewer)  # what waits for a slot is not lost
+    third, _ = checkpoint.resume(tmp_path, train.Forks(stack), unfinished, CPU, 8)
+    assert {slot.edge.name for slot in third.slots} == {slot.edge.name for slot in first.slots}
+    assert torch.equal(third.state.weights.sort(0).values, first.state.weights.sort(0).values)
 
 
 def described(training: Training) -> dict[str, object]:
@@ -228,8 +306,7 @@ def test_runs_that_ended_after_the_checkpoint_stay_company_for_the_others(tmp_pa
     stack = forked(*some_runs())
     train_until(tmp_path, stack, 16)
     left = {stack.runs[0].key}
-    payload = checkpoint.load(tmp_path / ".stacks" / stack.key)
-    training, _ = checkpoint.restore(payload, train.Forks(stack), left, CPU)
+    training, _ = checkpoint.resume(tmp_path / ".stacks" / stack.key, train.Forks(stack), left, CPU, 8)
     assert set(training.planned) == {edge.name for edge in stack.edges}
     assert {slot.edge.trunk for slot in training.slots if slot} == {edge.trunk for edge in stack.edges}
 
