@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -156,6 +157,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--curves", action="store_true", help="print the curves to stdout instead of the runs")
     collect.add_argument("--corpus", metavar="DIGEST", help="only runs on this text")
+
+    page = command(
+        "report",
+        _report,
+        "one HTML page on a sweep, also while it runs: states, curves so far, failures, a fit once enough runs ended",
+        "sweeps report out/demo -o out/demo/report.html",
+        "sweeps report out/demo --no-fit",
+    )
+    page.add_argument("dir", metavar="DIR", help="folder that `sweeps run` wrote")
+    page.add_argument("-o", "--output", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
+    page.add_argument("--no-fit", action="store_true", help="fit no law: a fit takes some seconds")
+    page.add_argument("--corpus", metavar="DIGEST", help="only runs on this text")
 
     coordinates = command(
         "coordinates",
@@ -324,6 +337,19 @@ def _collect(args: argparse.Namespace) -> int:
             print(f"{args.output / name}: {len(table)} rows")
     else:
         sys.stdout.write(collecting.to_csv(curves if args.curves else runs))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from sweeps import reporting
+
+    typed = shlex.join(["sweeps", "report", args.dir, *(["--no-fit"] if args.no_fit else [])])
+    text = reporting.report(args.dir, corpus=args.corpus, fit=not args.no_fit, command=typed)
+    path = args.output or Path(args.dir) / "report.html"
+    with records.writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    records.write_text(path, text)
+    _say(f"wrote {path}")
     return 0
 
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 PACKAGES = ("scaling", "sweeps")
 #: What `sweeps` may know of `scaling`: shared definitions, how a mistake is said, and how a plot looks.
-SHARED = frozenset({"scaling.columns", "scaling.schedule", "scaling.flops", "scaling.errors", "scaling.style"})
+SHARED = frozenset(
+    f"scaling.{name}" for name in ("columns", "schedule", "flops", "errors", "style", "page", "figures.inline")
+)
+#: The one module of `sweeps` that may reach a fit, by way of scaling's report of it, and only inside a function.
+REPORTS = ("sweeps.reporting", "scaling.reporting.")
 #: What trains, and may import torch. All else in `sweeps` plans, looks and collects, on a machine without torch.
 TRAINS = frozenset(
     f"sweeps.{name}"
@@ -130,7 +134,8 @@ def direction(tree: dict[str, Module]) -> list[str]:
             loaded = targets(imported, tree) or imported.module
             if module.name.startswith("scaling") and imported.top in ("torch", "sweeps"):
                 said.append(f"{_at(module, imported)}: scaling imports {imported.module}")
-            if module.name.startswith("sweeps") and imported.top == "scaling" and loaded not in SHARED:
+            reports = imported.lazy and module.name == REPORTS[0] and loaded.startswith(REPORTS[1])
+            if module.name.startswith("sweeps") and imported.top == "scaling" and loaded not in SHARED and not reports:
                 said.append(
                     f"{_at(module, imported)}: sweeps imports {loaded}; it may import {', '.join(sorted(SHARED))}"
                 )

@@ -53,10 +53,13 @@ def test_every_file_can_be_read_in_one_sitting():
         ("sweeps/plan.py", "from scaling import fitting"),
         ("sweeps/plan.py", "from scaling.fitting import fit"),
         ("sweeps/plan.py", "def f():\n    import scaling.fitting"),
+        ("sweeps/plan.py", "def f():\n    from scaling.reporting.runs import runs_parts"),
+        ("sweeps/reporting.py", "from scaling.reporting.runs import runs_parts"),
+        ("sweeps/reporting.py", "def f():\n    from scaling.fitting import fit"),
     ],
 )
 def test_an_import_against_the_direction_is_found(tree_of, path, line):
-    files = {"scaling/fitting.py": "", "sweeps/runs.py": "", path: line}
+    files = {"scaling/fitting.py": "", "scaling/reporting/runs.py": "", "sweeps/runs.py": "", path: line}
     assert len(layers.direction(tree_of(files))) == 1
 
 
@@ -64,6 +67,12 @@ def test_shared_leaves_may_be_imported(tree_of):
     leaves = {f"scaling/{name}.py": "" for name in ("columns", "schedule", "flops", "errors")}
     text = "from scaling import flops, columns, errors\nfrom scaling.schedule import wsd"
     assert layers.direction(tree_of(leaves | {"sweeps/plan.py": text})) == []
+
+
+def test_the_report_of_a_sweep_may_reach_that_of_a_fit_inside_a_function(tree_of):
+    files = {"scaling/reporting/runs.py": "", "scaling/reporting/__init__.py": ""}
+    files["sweeps/reporting.py"] = "def f():\n    from scaling.reporting.runs import runs_parts"
+    assert layers.direction(tree_of(files)) == []
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def _question(asked: Asked, best: str, ends: pd.DataFrame, sizes: Mapping[str, f
 def _data(asked: Asked, table: pd.DataFrame, draws: Draws) -> Section:
     runs = draws.table.groupby("run", sort=False)
     words = (
-        f"{asked.source} has {len(table)} rows of {table['run'].nunique()} curves; {len(draws.table)} rows were fitted."
+        f"{asked.source}: {len(table)} rows of {table['run'].nunique()} curves; {len(draws.table)} rows were fitted."
     )
     section = data_section(asked, table, draws.fit, words)
     last = runs.agg(rows=("step", "size"), first=("step", "min"), last=("step", "max"), loss=("loss", "last"))

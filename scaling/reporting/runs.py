@@ -42,6 +42,13 @@ MEANINGS = (
 
 def runs_page(table: pd.DataFrame, asked: Asked) -> str:
     """The page for a table of runs (see `scaling.table.read_table`). Raises ScalingError when no law can be fitted."""
+    title = asked.question or f"Scaling report: {asked.source}"
+    footer = "Forecasts say how far beyond the data they reach; none is a promise."
+    return page(title, *runs_parts(table, asked), footer=footer)
+
+
+def runs_parts(table: pd.DataFrame, asked: Asked) -> tuple[list[Html | Plotted], list[Section]]:
+    """What the page opens with, and its sections."""
     x = asked.x or (None if {"N", "D"} <= set(table) else next((c for c in ("C", "N", "D") if c in table), None))
     asked.say("ranking laws by rehearsed forecasts")
     compared = compare(asked.law, table, x=x, level=asked.level, seed=asked.seed, quick=True, **asked.options)
@@ -63,10 +70,9 @@ def runs_page(table: pd.DataFrame, asked: Asked) -> str:
         _optimum_section(draws, best_sizes, budgets, asked),
         made_section(asked, _steps(asked, best, x, points, budgets)),
     ]
-    lead = [cards(_cards(compared, best, by_law if by_stack is None else by_stack, best_sizes, fit, asked))]
-    lead.append(problems(fit.problems))
-    title = asked.question or f"Scaling report: {asked.source}"
-    return page(title, lead, sections, footer="Forecasts say how far beyond the data they reach; none is a promise.")
+    shown = by_law if by_stack is None else by_stack
+    lead: list[Html | Plotted] = [cards(_cards(compared, best, shown, best_sizes, fit, asked)), problems(fit.problems)]
+    return lead, sections
 
 
 def _cards(
@@ -108,7 +114,7 @@ def _question(asked: Asked, points: list[Point], budgets: list[float]) -> Sectio
 def _data(asked: Asked, table: pd.DataFrame, fit: Fit) -> Section:
     size = budget(fit, fit.table)
     words = (
-        f"{asked.source} has {len(table)} rows; {len(fit.table)} were fitted, {len(fit.dropped)} left out. Their "
+        f"{asked.source}: {len(table)} rows; {len(fit.table)} were fitted, {len(fit.dropped)} left out. Their "
         f"budgets span {size.min():.3g} to {size.max():.3g}."
     )
     section = data_section(asked, table, fit, words)
