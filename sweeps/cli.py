@@ -82,10 +82,15 @@ def _parser() -> argparse.ArgumentParser:
         _plan,
         "print what a grid will train, what it costs and what forking saves; needs no torch",
         "sweeps plan demo",
+        "sweeps plan demo --measure",
         "sweeps plan grid.toml --json",
     )
     _grid(plan)
     plan.add_argument("--json", action="store_true", help="print JSON, every run included")
+    plan.add_argument(
+        "--measure", action="store_true", help="time updates of 1, 2, 4, ... runs at once on this device; needs torch"
+    )
+    plan.add_argument("--device", metavar="NAME", help="of --measure: cpu, cuda or cuda:1 (default: cuda if there)")
 
     run = command(
         "run",
@@ -249,6 +254,10 @@ def _planned(args: argparse.Namespace) -> tuple[Grid, Tokens, Plan]:
 def _plan(args: argparse.Namespace) -> int:
     grid, tokens, plan = _planned(args)
     record = describing.plan_record(grid, plan, tokens, estimate.seconds(plan))
+    if args.measure:
+        with _torch_needed():
+            from sweeps import capacity
+        record["measured"] = capacity.measure_stacks(plan.stacks, tokens, args.device)
     print(json.dumps(record, indent=1) if args.json else describing.plan_text(record))
     return 0
 

@@ -112,7 +112,8 @@ def plan_text(record: dict[str, Any]) -> str:
         *(("note", note) for note in record["notes"]),
     ]
     lines = [line for name, value in facts for line in _wrapped(name, value)]
-    return "\n".join([record["question"], "", *table(header, rows), "", *lines])
+    measured = ["", *_speeds(record["measured"])] if "measured" in record else []
+    return "\n".join([record["question"], "", *table(header, rows), "", *lines, *measured])
 
 
 def _reading(corpus: dict[str, Any]) -> list[tuple[str, str]]:
@@ -125,6 +126,22 @@ def _reading(corpus: dict[str, Any]) -> list[tuple[str, str]]:
     if corpus["sources"]:
         facts.append(("sources", ", ".join(f"{name} {short(size)}" for name, size in corpus["sources"].items())))
     return facts
+
+
+def _speeds(rows: Sequence[dict[str, Any]]) -> list[str]:
+    header = ("stack", "runs at once", "ms an update", "tokens/s", "memory", "best")
+    cells = [
+        (
+            row["stack"],
+            str(row["slots"]),
+            f"{1000 * row['seconds']:.1f}",
+            short(row["rate"]),
+            "" if row["memory"] is None else f"{row['memory'] / 2**30:.1f} GiB",
+            "x" if row["best"] else "",
+        )
+        for row in rows
+    ]
+    return table(header, cells)
 
 
 def status_text(states: pd.DataFrame) -> str:

@@ -48,6 +48,11 @@ class Clock:
     def __init__(self) -> None:
         self.begin, self.spent = time.monotonic(), dict[str, float]()
 
+    def add(self, what: str, seconds: float) -> None:
+        """Count time from before the clock began."""
+        self.begin -= seconds
+        self.spent[what] = self.spent.get(what, 0.0) + seconds
+
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
         """Count the time within for `what`."""

@@ -86,6 +86,7 @@ def train_stack(
     device: torch.device,
     max_slots: int | None = None,
     mode: Mode = DEFAULT,
+    measuring: float = 0.0,
     checkpoint_seconds: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
     report: Callable[[Report], None] = lambda report: None,
@@ -96,7 +97,8 @@ def train_stack(
 
     Continues from the checkpoint in OUT/.stacks/<key> where there is one. `stopping` is asked after every segment;
     `check` before anything is written, and it raises where this process may no longer write. `say` is told, in a line
-    each, of damaged files that are passed over.
+    each, of damaged files that are passed over. `measuring` is time that went to this stack before, in seconds, for
+    the account of it.
     OSError where `out` cannot be written: what is there stays as it is.
     """
     forks, run, folder = Forks(stack), stack.runs[0], out / ".stacks" / stack.key
@@ -119,6 +121,7 @@ def train_stack(
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
     log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check)
     meter = Meter(forks, tuple(training.planned), steps_done(training, forks), peak_flops(device, run.dtype))
+    meter.clock.add("measuring", measuring)
     clock, desk, feed = meter.clock, Desk(waits=device.type == "cuda"), Feed(tokens)
     engine: Engine | None = None
     shown = -math.inf

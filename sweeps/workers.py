@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,12 +24,13 @@ import torch
 
 from scaling.errors import ScalingError
 from sweeps import records
+from sweeps.capacity import choose_slots
 from sweeps.engine import DEFAULT, Mode
 from sweeps.leases import LEASE_SECONDS, Leased, LeaseLost, leased
 from sweeps.progress import Report
 from sweeps.runs import Stack
 from sweeps.tokens import Tokens
-from sweeps.train import default_slots, train_stack
+from sweeps.train import train_stack
 
 #: How processes are started: a plain fork does not go with threads that torch has started.
 CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
@@ -96,10 +98,12 @@ def train_here(
     device = torch.device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    most = slots or options.max_slots or default_slots(stack.runs[0], device)
+    most = slots or options.max_slots
     try:
         with leased(out, stack.key, options.lease_seconds) as lease:
             records.clear_failures(out, stack.key)
+            start = time.monotonic()
+            most = most or choose_slots(stack, tokens, device, options.mode)
             finished = train_stack(
                 stack,
                 tokens,
@@ -107,6 +111,7 @@ def train_here(
                 device=device,
                 max_slots=most,
                 mode=options.mode,
+                measuring=time.monotonic() - start,
                 checkpoint_seconds=options.checkpoint_seconds,
                 stopping=stopping,
                 report=report,
@@ -118,6 +123,7 @@ def train_here(
         return Outcome(stack.key, "elsewhere", str(error))
     except Exception as error:
         if is_out_of_memory(error):
+            most = most or 1
             return Outcome(stack.key, "memory", f"out of memory with {most} runs at a time on {options.device}", most)
         message = " ".join(
             (str(error) if isinstance(error, ScalingError) else f"{type(error).__name__}: {error}").split()

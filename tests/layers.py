@@ -28,7 +28,7 @@ TRAINS = frozenset(
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.
-DOORS = (("sweeps.cli", "sweeps.pool"), ("sweeps.cli", "sweeps.coordinates"))
+DOORS = tuple(("sweeps.cli", f"sweeps.{name}") for name in ("pool", "coordinates", "capacity"))
 MAX_LINES = 450
 
 
