@@ -10,6 +10,7 @@ from .choosing import (
 )
 from .comparison import Comparison as Comparison, compare as compare
 from .curves import read_curves as read_curves
+from .datasets import load as load
 from .ending import final_loss as final_loss
 from .errors import FitError as FitError, ScalingError as ScalingError, TableError as TableError
 from .fitting import Fit as Fit, fit as fit

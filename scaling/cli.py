@@ -10,6 +10,7 @@ from typing import Any
 
 from scaling.commands import (
     compare,
+    datasets,
     fit,
     forecast,
     holdout,
@@ -30,6 +31,7 @@ from scaling.lawfile import blamed, own_laws
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (
     laws, read, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, report, theory,
+    datasets,
 )  # fmt: skip
 
 EXAMPLES = """examples:
@@ -53,6 +55,7 @@ EXAMPLES = """examples:
   scaling plot fit.json -o fit.png
   scaling report runs.csv -o report.html
   scaling theory -o out
+  scaling datasets luo2025 -o curves.csv
   sweeps collect out | scaling fit chinchilla -
 """
 

@@ -97,9 +97,7 @@ def read_curves(
     # learning rates are rebuilt from all rows of the runs that are left, then the rows are filtered
     whole = keeping_attrs(table, table[table["run"].isin(chosen["run"])])
     rebuilt = with_schedules(whole, warmup=warmup, schedules=schedules)
-    kept = keeping_attrs(rebuilt, rebuilt.loc[chosen.index])
-    kept.attrs["filter"] = chosen.attrs["filter"]
-    return kept
+    return keeping_attrs(rebuilt, rebuilt.loc[chosen.index])
 
 
 def _without_diverged(table: pd.DataFrame) -> pd.DataFrame:

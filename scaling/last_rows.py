@@ -65,7 +65,7 @@ def _ended(part: pd.DataFrame, status: str, planned: float, judge: bool) -> tupl
     if not np.isfinite(loss[logged][-1]):
         return f"its last loss is {loss[logged][-1]}: it diverged", ""
     least = _least(loss[logged])
-    end = float(np.median(loss[logged][-MEDIAN:]))
+    end = float(np.median(loss[logged][-MEDIAN:]) if logged.sum() >= MEDIAN else loss[logged][-1])
     if end > RISEN * least > 0:
         return f"its loss ends at {end:.4g}, more than {RISEN:g} times its least, {least:.4g}: it diverged", ""
     if not judge:

@@ -361,7 +361,9 @@ def _declared(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
     assert problem.law.starts is not None
     named = dict(zip(problem.law.inputs, problem.inputs, strict=True))
     found = problem.law.starts(named, problem.loss)
-    u = problem.coordinates(np.array([[s[name] for name in problem.free] for s in found]).reshape(len(found), -1))
+    u = problem.coordinates(
+        np.array([[s[name] for name in problem.free] for s in found]).reshape(len(found), len(problem.free))
+    )
     if len(u) and count > len(u):
         more = np.random.default_rng(seed).normal(size=(2 * count, u.shape[1])) * u.std(0)
         u = np.concatenate([u, np.clip(u[np.arange(2 * count) % len(u)] + 0.5 * more, -LIMIT, LIMIT)])

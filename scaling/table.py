@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from scaling.assembly import runs_of, set_columns
 from scaling.configs import with_sizes
 from scaling.errors import TableError, nearest
-from scaling.naming import RUN_NAMES, renamed
+from scaling.last_rows import UNFINISHED
+from scaling.naming import CURVE_NAMES, RUN_NAMES, plain, renamed
 from scaling.readers.log import Log
 from scaling.reading import Reading, read_reading
 from scaling.where import select
 
 NUMBERS = ("N", "D", "C", "loss")
+#: Settings whose product is often the tokens of an update, on one device: named in a hint, never multiplied unasked.
+BATCH = ("batch_size", "gradient_accumulation_steps", "block_size", "context", "seq_len", "max_seq_len", "n_positions")
 Source = str | os.PathLike[str] | IO[str] | pd.DataFrame
 
 
@@ -66,7 +69,8 @@ def read_table(
         table["run"] = [f"row {i}" for i in table.index]
         table.attrs["made"] = ("run",)
         table.attrs["notes"] += ("no column run: each row is taken as a run of its own",)
-    table.attrs["notes"] += _checkpoints(table, log.plain and not asked.final)
+    if log.plain and not asked.final:
+        table.attrs["notes"] += (*_checkpoints(table), *_unfinished(table))
     return table if where is None else filtered(table, where)
 
 
@@ -85,9 +89,21 @@ def _finals(table: pd.DataFrame, raw: pd.DataFrame, asked: Reading, name: str) -
     return found
 
 
-def _checkpoints(table: pd.DataFrame, asked: bool) -> tuple[str, ...]:
+def _unfinished(table: pd.DataFrame) -> tuple[str, ...]:
+    """A word of warning where runs that did not end have a loss."""
+    if not {"status", "loss"} <= set(table.columns):
+        return ()
+    words = table["status"].astype(str).str.lower()
+    rows = words.isin(UNFINISHED) & table["loss"].notna()
+    if not rows.any():
+        return ()
+    said = ", ".join(sorted(set(words[rows])))
+    return (f"{int(rows.sum())} rows with a loss are of runs that are {said}: leave them out with --where on status",)
+
+
+def _checkpoints(table: pd.DataFrame) -> tuple[str, ...]:
     """A word of warning where one run has rows at many steps."""
-    if not asked or not {"run", "step"} <= set(table.columns) or "run" in table.attrs.get("made", ()):
+    if not {"run", "step"} <= set(table.columns) or "run" in table.attrs.get("made", ()):
         return ()
     runs = table["run"].nunique()
     if len(table) < 2 * runs:
@@ -174,8 +190,21 @@ def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: l
     also = f" ({hint})" if hint.startswith("did you") else ""
     return (
         f"{law} reads {reads}; {source} has {has}. Missing: {', '.join(missing)}{also}. Name the columns with "
-        f"map={{...}} or {fixes}"
+        f"map={{...}} or {fixes}{_instead(table, missing)}"
     )
+
+
+def _instead(table: pd.DataFrame, missing: list[str]) -> str:
+    """What else could be meant where a table has steps."""
+    known = {plain(str(c)): str(c) for c in table.columns}
+    step = next((known[name] for name in ("step", *sum(CURVE_NAMES["step"], ())) if name in known), None)
+    if step is None:
+        return ""
+    if len(table) > table["run"].nunique() and any(name in known for name in ("lr", *CURVE_NAMES["lr"][0])):
+        return f". These are curves: give them to a law of whole curves: scaling fit ncl {table.attrs['source']}"
+    sizes = [known[name] for name in BATCH if name in known]
+    product = " * ".join([step, *(sizes if len(sizes) > 1 else ["TOKENS_PER_UPDATE"])])
+    return f"; or work it out: --set 'D={product}'" if "D" in missing else ""
 
 
 def reading_of(reading: Reading | str | os.PathLike[str] | None) -> Reading:
@@ -230,7 +259,8 @@ def keeping_attrs(source: pd.DataFrame, result: pd.DataFrame) -> pd.DataFrame:
 
 
 def filtered(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows for which a filter holds; `attrs["filter"]` keeps it and how many rows there were."""
+    """The rows for which a filter holds; TableError where it holds for none."""
     result = keeping_attrs(table, select(table, where))
-    result.attrs["filter"] = (where, len(table))
+    if not len(result):
+        raise TableError(f"--where {where!r} leaves none of the {len(table)} rows of {table.attrs['source']}")
     return result

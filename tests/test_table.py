@@ -181,7 +181,8 @@ def test_a_filter_is_data_and_never_code(expression: str, says: str) -> None:
 
 def test_comparisons_of_constants_hold_for_all_rows() -> None:
     assert len(scaling.read_table(runs(), where="N > 1 and 1 < 2")) == 48
-    assert not len(scaling.read_table(runs(), where="not 1 < 2"))
+    with pytest.raises(scaling.TableError, match="'not 1 < 2' leaves none of the 48 rows"):
+        scaling.read_table(runs(), where="not 1 < 2")
 
 
 def test_filters_know_lists_negation_and_quoted_columns() -> None:
@@ -189,3 +190,127 @@ def test_filters_know_lists_negation_and_quoted_columns() -> None:
     assert len(scaling.read_table(table, where='run in ["r1", "r2"]')) == 2
     assert len(scaling.read_table(table, where='not run in ["r1", "r2"]')) == 46
     assert len(scaling.read_table(table, where='run not in ["r1"] and `val/loss` < 3 and N/D > -1')) == 47
+
+
+def test_a_law_of_runs_that_is_given_curves_names_a_law_of_curves() -> None:
+    table = pd.DataFrame({"run": "a", "step": range(50), "lr": 1e-3, "val_loss": np.linspace(4, 3, 50)})
+    with pytest.raises(scaling.TableError, match=r"These are curves: .*scaling fit ncl"):
+        scaling.fit("chinchilla", scaling.read_table(table))
+    last = table.tail(1).assign(N=1e7, batch_size=8, block_size=16)
+    with pytest.raises(scaling.TableError, match=r"--set 'D=step \* batch_size \* block_size'"):
+        scaling.fit("chinchilla", scaling.read_table(last))
+    with pytest.raises(scaling.TableError) as error:
+        scaling.fit("chinchilla", scaling.read_table(last.drop(columns="step")))
+    assert "--set" not in str(error.value)
+
+
+def test_names_of_others_are_recognised_whatever_their_case_and_signs() -> None:
+    table = scaling.read_table(csv("Num Parameters,train/tokens,Eval-Loss,Run Name\n1e7,1e9,3,a\n"))
+    assert table[["N", "D", "loss", "run"]].values.tolist() == [[1e7, 1e9, 3.0, "a"]]
+
+
+def test_names_that_could_be_either_of_two_are_refused_with_the_choices() -> None:
+    with pytest.raises(scaling.TableError, match=r"could be any of 'val/loss', 'eval_loss' .*--map loss=val/loss"):
+        scaling.read_table(csv("N,D,eval_loss,val/loss\n1e7,1e9,3,4\n"))
+    assert scaling.read_table(csv("N,D,eval_loss,val/loss\n1e7,1e9,3,4\n"), map={"loss": "eval_loss"})["loss"][0] == 3
+    same = scaling.read_table(csv("N,D,eval_loss,val/loss\n1e7,1e9,3,3\n1e8,1e9,,2\n"))
+    assert same["loss"].tolist() == [3, 2]
+    assert scaling.read_table(csv("N,D,final_loss,val_loss\n1e7,1e9,3,4\n"))["loss"][0] == 3  # says more
+
+
+@pytest.mark.parametrize(
+    ("ours", "unit", "cell", "value"),
+    [
+        ("N", "M", 125, 125e6), ("D", "billions", 2.5, 2.5e9), ("C", "PF-days", 2, 2 * 8.64e19),
+        ("C", "ZFLOP", 3, 3e21),
+        ("D", "524288", 10, 5242880), ("loss", "bits", 2, 2 * np.log(2)), ("loss", "base10", 1, np.log(10)),
+        ("loss", "perplexity", 20, np.log(20)), ("loss", "nats", 3, 3),
+    ],
+)  # fmt: skip
+def test_units_are_converted_and_said(ours: str, unit: str, cell: float, value: float) -> None:
+    row = {"N": 1e7, "D": 1e9, "C": 6e16, "loss": 3.0} | {ours: cell}
+    table = scaling.read_table(pd.DataFrame([row]), reading=scaling.Reading(units={ours: unit}))
+    assert table[ours][0] == pytest.approx(value, rel=1e-15)
+    assert any(f"{ours} taken to be in {unit}" in note for note in table.attrs["notes"])
+    with pytest.raises(scaling.TableError, match=f"{ours} has no unit 'furlongs'"):
+        scaling.read_table(pd.DataFrame([row]), reading=scaling.Reading(units={ours: "furlongs"}))
+
+
+def test_a_unit_in_brackets_behind_a_name_counts() -> None:
+    table = scaling.read_table(csv("params (M),tokens [B],loss\n125,2.5,3\n"))
+    assert table[["N", "D"]].values.tolist() == [[125e6, 2.5e9]]
+
+
+def test_cells_that_are_no_numbers_survive_a_conversion_and_are_dropped_with_their_text() -> None:
+    table = runs().astype({"loss": object})
+    table.loc[4, "loss"] = "oops"
+    found = scaling.fit("chinchilla", scaling.read_table(table, reading=scaling.Reading(units={"loss": "bits"})))
+    assert found.dropped["reason"].tolist() == ["loss is not a number: 'oops'"]
+
+
+SETTINGS = {
+    "gpt2": ({"n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257}, 12 * 12 * 768**2 + 50257 * 768),
+    # Llama 2 7B (arXiv:2307.09288): 6.738e9 parameters with the embedding, 32000 * 4096 of it
+    "llama-2-7b": (
+        {"num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 11008,
+         "vocab_size": 32000, "hidden_act": "silu"}, 6_738_415_616 - 32000 * 4096 - 65 * 4096,
+    ),
+    # Mistral 7B (arXiv:2310.06825, table 1): 8 of 32 key-value heads
+    "mistral-7b": (
+        {"config.num_hidden_layers": 32, "config.hidden_size": 4096, "config.num_attention_heads": 32,
+         "config.num_key_value_heads": 8, "config.intermediate_size": 14336, "config.vocab_size": 32000,
+         "config.model_type": "mistral"}, 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 32000 * 4096,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_model_s_settings_give_its_size(name: str) -> None:
+    settings, n = SETTINGS[name]
+    table = scaling.read_table(pd.DataFrame([{**settings, "tokens": 1e9, "loss": 3.0}]))
+    assert table["N"][0] == n
+    assert table["N_total"][0] - table["N"][0] == table["N_embedding"][0]
+    assert any("N derived from" in note for note in table.attrs["notes"])
+    tied = scaling.read_table(pd.DataFrame([{**settings, "tie_word_embeddings": True, "loss": 3.0}]))
+    assert tied["N_total"][0] == tied["N"][0] == n
+
+
+def test_a_file_says_how_a_source_is_read(tmp_path) -> None:
+    (tmp_path / "r.toml").write_text(
+        '[columns]\nN = "size"\n[units]\nN = "M"\nloss = "bits"\n[set]\nD = "updates * 2048"\n'
+    )
+    table = scaling.read_table(csv("size,updates,loss\n10,1000,4\n"), reading=tmp_path / "r.toml")
+    assert table[["N", "D", "loss"]].values.tolist() == [[1e7, 2048e3, pytest.approx(4 * np.log(2))]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[colums]\n", "unknown entry 'colums'; did you mean columns"),
+        ("[curves]\nsmoth = 3", "unknown entry 'smoth'; did you mean smooth"),
+        ("[curves]\nsmooth = 'ema 3'", "smooth is 'ema 0.98'"),
+        ("[curves]\nskip = 'x'", "whole number of updates"),
+        ("[curves]\nfinal = 'best'", "final is one of"),
+        ("[units]\nN = ['M']", "holds one text for each column"),
+        ("N =", "as TOML"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(tmp_path, text: str, says: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(scaling.ScalingError, match=says):
+        scaling.read_table(runs(), reading=tmp_path / "r.toml")
+
+
+def test_losses_of_runs_that_did_not_end_are_said() -> None:
+    table = runs().assign(State="finished")
+    table.loc[[2, 5], "State"] = ["crashed", "Running"]
+    notes = scaling.read_table(table).attrs["notes"]
+    assert any("2 rows with a loss are of runs that are crashed, running" in note for note in notes)
+    table.loc[[2, 5], "loss"] = np.nan
+    assert not any("rows with a loss" in note for note in scaling.read_table(table).attrs["notes"])
+
+
+def test_a_law_that_no_start_fits_says_so() -> None:
+    rising = pd.DataFrame({"N": [1e6, 1e7, 1e8, 1e9], "loss": [3.0, 3.1, 3.2, 3.3]})
+    with pytest.raises(scaling.FitError, match="no start gave a finite loss"):
+        scaling.fit("power", rising, x="N", fix={"L_inf": 0.0})
