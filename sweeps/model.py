@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeps import parametrization
+from sweeps.loss import linear_cross_entropy
 from sweeps.runs import Run
 
 #: Added to the mean square in RMSNorm.
@@ -155,20 +156,24 @@ def mlp(weights: Mapping[str, Tensor], i: int, x: Tensor) -> Tensor:
     return bmm(h * h, weights[f"mlp_out.{i}"])  # the backward of a product is faster than that of square()
 
 
-def forward(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
-    """Logits (R, B*T, vocab) of the next token after each of `tokens` (R, B, T), integers."""
+def hidden(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
+    """What the head reads after each of `tokens` (R, B, T), integers: (R, B*T, width)."""
     x = embed(weights, tokens, run)
     for i in range(run.depth):
         x = block(weights, i, x, tokens.shape[1], run)
     # the output multiplier scales the logits; on the gain it costs (R, width) instead of (R, B*T, vocab)
-    return bmm(normed(x, weights["norm_head"] * parametrization.output_multiplier(run)), weights["head"])
+    return normed(x, weights["norm_head"] * parametrization.output_multiplier(run))
+
+
+def forward(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
+    """Logits (R, B*T, vocab) of the next token after each of `tokens` (R, B, T), integers."""
+    return bmm(hidden(weights, tokens, run), weights["head"])
 
 
 def losses(weights: Mapping[str, Tensor], sequences: Tensor, run: Run) -> Tensor:
     """Cross-entropy in nats of every predicted token, (R, B, T), for `sequences` (R, B, T + 1)."""
-    logits = forward(weights, sequences[:, :, :-1], run)
-    targets = sequences[:, :, 1:].reshape(-1)
-    nll = F.cross_entropy(logits.view(-1, run.vocab).to(master_dtype(run)), targets, reduction="none")
+    x = hidden(weights, sequences[:, :, :-1], run)
+    nll = linear_cross_entropy(x, weights["head"], sequences[:, :, 1:].flatten(1))
     return nll.view(sequences.shape[0], sequences.shape[1], -1)
 
 
