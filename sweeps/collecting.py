@@ -29,6 +29,9 @@ from sweeps.records import (
     writing,
 )
 
+#: Begins the columns that a mixture adds to the table of runs, one a source: its share of the training sequences.
+SHARE = "share_"
+
 
 def status(out: str | os.PathLike[str]) -> pd.DataFrame:
     """One row a run: run, group, status, step, steps, loss (latest validation), idle (seconds since a row), holder (who
@@ -90,7 +93,9 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
             curves.append(curve)
     table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
     floats = dict.fromkeys(("loss", "loss_se", "bits_per_byte"), float)  # also where no run has any
-    return pd.DataFrame(runs, columns=list(RUNS)).astype(floats), table.reindex(columns=list(CURVES))
+    shares = list(dict.fromkeys(name for row in runs for name in row if name.startswith(SHARE)))
+    rows = pd.DataFrame(runs, columns=[*RUNS, *shares]).astype(floats).fillna(dict.fromkeys(shares, 0.0))
+    return rows, table.reindex(columns=list(CURVES))
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -117,23 +122,27 @@ def _row(
     run, final = record["run"], final or {}
     n, d = record["parameters"]["matmul"], record["tokens"]
     unique = run.get("unique_tokens") or _there(run, text)
-    return {name: run[name] for name in RUNS if name in run} | {
-        "run": record["key"],
-        "N": n,
-        "D": d,
-        "C": float(6 * n * d),
-        "U": unique,
-        "epochs": d / unique if unique else None,
-        "loss": final.get("loss"),
-        "loss_se": final.get("loss_se"),
-        "bits_per_byte": final.get("bits_per_byte"),
-        "status": state,
-        "trunk": record["trunk"],
-        "N_total": record["parameters"]["chinchilla"],
-        "N_embedding": record["parameters_by_group"]["embedding"],
-        "flops": record["flops"],
-        "flops_marginal": record["flops_marginal"],
-    }
+    return (
+        {name: run[name] for name in RUNS if name in run}
+        | {
+            "run": record["key"],
+            "N": n,
+            "D": d,
+            "C": float(6 * n * d),
+            "U": unique,
+            "epochs": d / unique if unique else None,
+            "loss": final.get("loss"),
+            "loss_se": final.get("loss_se"),
+            "bits_per_byte": final.get("bits_per_byte"),
+            "status": state,
+            "trunk": record["trunk"],
+            "N_total": record["parameters"]["chinchilla"],
+            "N_embedding": record["parameters_by_group"]["embedding"],
+            "flops": record["flops"],
+            "flops_marginal": record["flops_marginal"],
+        }
+        | {SHARE + source: weight for source, weight in run.get("mixture", ())}
+    )
 
 
 def _there(run: Mapping[str, Any], text: Mapping[str, Any]) -> int | None:

@@ -160,7 +160,7 @@ def test_a_plan_of_capped_runs_does_not_warn_of_what_was_asked_for(write, capsys
     assert "note" not in capsys.readouterr().out
 
 
-def test_collected_runs_know_their_unique_tokens_and_epochs(write, tmp_path):
+def test_collected_runs_know_their_unique_tokens_epochs_and_shares(write, tmp_path):
     others = "[[grid]]\nname = 'all'\n[[grid]]\nname = 'one'\nmixture = {words = 1}\n"
     grid = read_grid(write(BASE + SOURCES + BLOCK + "unique_tokens = 160\n" + others))
     tokens = load(grid.source)
@@ -172,6 +172,8 @@ def test_collected_runs_know_their_unique_tokens_and_epochs(write, tmp_path):
     runs = collect(out)[0].set_index("group")
     assert runs["U"].to_dict() == {"main": 160, "all": len(tokens.train), "one": tokens.parts[0].tokens}
     assert runs.loc["main", "epochs"] == 2.0
+    assert runs["share_words"].to_dict() == {"main": 0.75, "all": 0.75, "one": 1.0}
+    assert runs["share_letters"].to_dict() == {"main": 0.25, "all": 0.25, "one": 0.0}
     assert runs["epochs"].to_list() == (runs["D"] / runs["U"]).to_list()
     text = tmp_path / "runs.csv"
     text.write_text(to_csv(runs.reset_index()))
