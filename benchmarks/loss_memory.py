@@ -28,16 +28,16 @@ def case(kind: str, vocab: int, device: str) -> tuple[Callable[[], Any], int]:
     """One loss with its gradients, as a function to call, and the tokens of a chunk."""
     import torch
 
-    from sweeps.loss import CHUNK_BYTES, MOST_CHUNKS, chunked_cross_entropy, whole_cross_entropy
+    from sweeps.loss import chunk_length, chunked_cross_entropy, whole_cross_entropy
 
     replicas, tokens, width = SHAPES[device]
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     draw = torch.Generator(device).manual_seed(0)
     make = partial(torch.randn, generator=draw, device=device)
     hidden = make(replicas, tokens, width).to(dtype).requires_grad_()
-    head = (make(replicas, width, vocab) / width**0.5).to(dtype).requires_grad_()
+    head = make(replicas, width, vocab).div_(width**0.5).to(dtype).requires_grad_()  # in place: a copy is a peak too
     targets = torch.randint(vocab, (replicas, tokens), generator=draw, device=device)
-    chunk = min(tokens, max(1, CHUNK_BYTES[device] // (replicas * vocab * 4), -(-tokens // MOST_CHUNKS)))
+    chunk = chunk_length((replicas, tokens, width), vocab, dtype, device)
     loss: Callable[..., Any] = partial(chunked_cross_entropy, chunk=chunk) if kind == "chunked" else whole_cross_entropy
     if device == "cuda":
         loss = torch.compile(loss, dynamic=False)

@@ -9,6 +9,7 @@ That is four products of matrices instead of three, for memory that no longer gr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 
 #: Bytes of all logits up to which they are held whole: on a CPU measured (benchmarks/loss_memory.py), else a guess.
 WHOLE_BYTES = {"cpu": 2**28, "cuda": 2**32}
-#: Bytes of the logits of one chunk: smaller ones add to the gradient of the head too often. Measured and guessed alike.
-CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}
+#: Least bytes of the logits of one chunk. On a CPU glibc keeps what is freed of smaller ones, three times as much as is
+#: held, and on CUDA it is a guess.
+CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}
 #: Most chunks: a compiled step is as long as there are chunks.
 MOST_CHUNKS = 32
 
@@ -28,20 +30,25 @@ def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tenso
 
     The products are in the number format of `head`; losses are in float64 for float64, else in float32.
     """
-    replicas, tokens, _ = hidden.shape
-    chunk = chunk_length(replicas, tokens, head.shape[-1], head.dtype, hidden.device.type)
-    if chunk is None:
+    (replicas, tokens), vocab, device = targets.shape, head.shape[-1], hidden.device.type
+    if fits_whole(replicas, tokens, vocab, head.dtype, device):
         return whole_cross_entropy(hidden, head, targets)
-    return chunked_cross_entropy(hidden, head, targets, chunk)
+    return chunked_cross_entropy(hidden, head, targets, chunk_length(hidden.shape, vocab, head.dtype, device))
 
 
-def chunk_length(replicas: int, tokens: int, vocab: int, dtype: torch.dtype, device: str) -> int | None:
-    """Tokens of one chunk, for each replica, on a kind of device; None where all logits are held whole."""
-    kind = device if device in WHOLE_BYTES else "cuda"
+def fits_whole(replicas: int, tokens: int, vocab: int, dtype: torch.dtype, device: str) -> bool:
+    """Whether all logits of `tokens` tokens of each replica are held at once on a kind of device."""
+    return replicas * tokens * vocab * _precise(dtype).itemsize <= WHOLE_BYTES[_kind(device)]
+
+
+def chunk_length(hidden: Sequence[int], vocab: int, dtype: torch.dtype, device: str) -> int:
+    """Tokens of each replica in one chunk, for hidden states of the shape (R, n, w) on a kind of device.
+
+    At least w: the gradient of the head, which each chunk reads and adds to, is as large as the logits of w tokens.
+    """
+    replicas, tokens, width = hidden
     each = replicas * vocab * _precise(dtype).itemsize
-    if tokens * each <= WHOLE_BYTES[kind]:
-        return None
-    return max(1, CHUNK_BYTES[kind] // each, -(-tokens // MOST_CHUNKS))
+    return min(tokens, max(-(-CHUNK_BYTES[_kind(device)] // each), -(-tokens // MOST_CHUNKS), width))
 
 
 def whole_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
@@ -90,3 +97,7 @@ class _Chunked(torch.autograd.Function):
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _kind(device: str) -> str:
+    return device if device in WHOLE_BYTES else "cuda"

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sweeps import loss, model
-from sweeps.loss import MOST_CHUNKS, WHOLE_BYTES, chunk_length, chunked_cross_entropy, whole_cross_entropy
+from sweeps.loss import (
+    MOST_CHUNKS,
+    WHOLE_BYTES,
+    chunk_length,
+    chunked_cross_entropy,
+    fits_whole,
+    whole_cross_entropy,
+)
 from tests.stacks import a_run
 
 R, N, WIDTH, VOCAB = 3, 37, 6, 50
@@ -102,15 +109,16 @@ def test_no_more_logits_are_made_than_those_of_a_chunk():
 
 def test_logits_are_held_whole_where_they_are_few_and_chunks_are_not_many():
     for device in ("cpu", "cuda"):
-        assert chunk_length(8, 2048, 256, torch.float32, device) is None
+        assert fits_whole(8, 2048, 256, torch.float32, device)
         most = WHOLE_BYTES[device] // 4  # losses of bfloat16 are in float32
-        assert chunk_length(1, most, 1, torch.bfloat16, device) is None
-        assert chunk_length(1, most + 1, 1, torch.bfloat16, device) is not None
-        for replicas, tokens, vocab in ((1, 16384, 131072), (16, 8192, 50304), (64, 4096, 131072)):
-            chunk = chunk_length(replicas, tokens, vocab, torch.bfloat16, device)
-            assert chunk is not None and 1 <= chunk < tokens
-            assert -(-tokens // chunk) <= MOST_CHUNKS
-        assert chunk_length(1, 2, 2**30, torch.float32, device) == 1
+        assert fits_whole(1, most, 1, torch.bfloat16, device)
+        assert not fits_whole(1, most + 1, 1, torch.bfloat16, device)
+        for shape, vocab in (((1, 16384, 64), 131072), ((16, 8192, 1024), 50304), ((64, 4096, 64), 131072)):
+            chunk = chunk_length(shape, vocab, torch.bfloat16, device)
+            assert shape[2] <= chunk <= shape[1] / 4
+            assert -(-shape[1] // chunk) <= MOST_CHUNKS
+        assert chunk_length((1, 200, 3), 2**30, torch.float32, device) == 7  # a thirty-second
+        assert chunk_length((1, 7, 3), 2, torch.float32, device) == 7
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
@@ -128,7 +136,8 @@ def test_the_model_learns_the_same_from_chunks(dtype, monkeypatch):
     whole = learn()
     monkeypatch.setitem(loss.WHOLE_BYTES, "cpu", 0)
     monkeypatch.setitem(loss.CHUNK_BYTES, "cpu", 10_000)
-    assert chunk_length(2, 48, 40, model.DTYPES[dtype], "cpu") in (15, 31)
+    assert chunk_length((2, 48, run.width), 40, model.DTYPES[dtype], "cpu") in (16, 32)
+    assert not fits_whole(2, 48, 40, model.DTYPES[dtype], "cpu")
     tolerance = 1e-12 if dtype == "float64" else 2e-2  # a few roundings of eight bits
     for one, other in zip(whole, learn(), strict=True):
         scale = float(one.abs().max())
