@@ -22,7 +22,7 @@ from sweeps import collecting, describing, estimate, records, tokens as corpora
 from sweeps.grid import Grid, read_grid, shipped_grids, with_corpus, with_seeds_shifted
 from sweeps.order import check_run
 from sweeps.plan import Plan, build_plan, flops_of
-from sweeps.runs import DEPTH_RULES
+from sweeps.runs import DEPTH_RULES, OPTIMIZERS
 from sweeps.tokens import Tokens
 
 EXAMPLES = """examples:
@@ -192,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     coordinates.add_argument(
         "--depth-rule", choices=DEPTH_RULES, default="completep", help="rule of depth (default completep)"
     )
+    coordinates.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="default adamw")
     coordinates.add_argument("--off", action="store_true", help="rules off: what the check looks like when it fails")
     coordinates.add_argument("--lr", type=float, default=0.01, metavar="LR", help="learning rate (default 0.01)")
     coordinates.add_argument("--steps", type=_positive, default=10, metavar="N", help="updates (default 10)")
@@ -368,7 +369,12 @@ def _coordinates(args: argparse.Namespace) -> int:
     if not args.widths and not args.depths:
         raise ScalingError("say what to go over: --widths 16,32,64, --depths 2,4,8, or both")
     run = coordinates.small_run(
-        width=args.width, depth=args.depth, depth_rule=args.depth_rule, lr=args.lr, steps=args.steps
+        width=args.width,
+        depth=args.depth,
+        depth_rule=args.depth_rule,
+        lr=args.lr,
+        steps=args.steps,
+        optimizer=args.optimizer,
     )
     tables = []
     for axis, sizes in (("width", args.widths), ("depth", args.depths)):

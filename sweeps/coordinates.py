@@ -33,10 +33,19 @@ TEXT = Markov(symbols=32, concentration=0.2, tokens=200_000)
 LOOKED_AT = 8
 
 
-def small_run(*, width: int, depth: int, depth_rule: str, lr: float, steps: int) -> Run:
+def small_run(
+    *,
+    width: int,
+    depth: int,
+    depth_rule: str = "completep",
+    lr: float = 0.01,
+    steps: int = 10,
+    optimizer: str = "adamw",
+) -> Run:
     """A run to check, base of both rules: a constant learning rate, sequences of 32 tokens, heads of 8 channels."""
-    fields = dict(width=width, base_width=width, depth=depth, base_depth=depth, depth_rule=depth_rule)
-    return Run.model_validate(fields | dict(lr=lr, steps=steps, schedule="constant", head_dim=8, context=32, batch=8))
+    sizes = dict(width=width, base_width=width, depth=depth, base_depth=depth)
+    how = dict(depth_rule=depth_rule, lr=lr, steps=steps, optimizer=optimizer, schedule="constant")
+    return Run.model_validate(sizes | how | dict(head_dim=8, context=32, batch=8))
 
 
 def activations(weights: dict[str, Tensor], tokens: Tensor, run: Run) -> dict[tuple[str, int], Tensor]:

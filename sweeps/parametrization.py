@@ -19,11 +19,12 @@ top of those for width, for the weights inside of blocks (matrices and gains); e
 The paper's epsilon and decay change with width too. Here decay does not have the factor 1 / m to begin with
 (`sweeps/optim.py`), which is the paper's rule for it. Epsilon keeps one value over widths: at 1e-8 it is a hundredth or
 less of the gradients' root mean squares, of 99% of all weights of tokens that occur (widths 16 and 64, 150 updates).
-"none" leaves every factor at 1, whatever the depth.
+"none", the default, leaves every factor at 1, whatever the depth: runs that are finished keep their names.
+docs/transfer.md measures all three and chooses "completep".
 
-Muon's update is orthogonal, so its size does not depend on the gradient's, as Adam's does not: its learning rate has
-the same factor of depth, `block_lr_factor`. It has none of width once each matrix's update is scaled to a spectral norm
-that goes as sqrt(fan_out / fan_in) (arXiv:2310.17813, condition 1). Queries, keys and values count as three matrices.
+Muon's update (`sweeps/muon.py`) is orthogonal, so its size does not depend on the gradient's, as Adam's does not: its
+learning rate has the same factor of depth, `block_lr_factor`. It has none of width: each matrix's update, queries, keys
+and values apart, keeps its spectral norm over widths (arXiv:2310.17813, condition 1).
 
 These rules leave each group one constant. The defaults of embedding_lr, head_lr and gain_lr are the best of eleven
 settings tried at widths 16 and 32 on 5e5 tokens of Python source (1.95 and 1.78 nats/byte, against 2.00 and 1.83 with

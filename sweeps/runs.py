@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1
 
 DepthRule = Literal["none", "depth-mup", "completep"]
 DEPTH_RULES: tuple[str, ...] = get_args(DepthRule)
+Optimizer = Literal["adamw", "muon"]
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 
 class Run(BaseModel):
@@ -71,7 +73,7 @@ class Run(BaseModel):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     clip: float = Field(1.0, gt=0)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Optimizer = "adamw"
     momentum: float = Field(0.95, ge=0, lt=1)  # of muon
     base_width: int = Field(64, gt=0)  # width at which the muP factors are 1
     embedding_lr: float = Field(10.0, gt=0)  # learning rate of the embedding, in multiples of lr (see parametrization)
