@@ -11,6 +11,7 @@ from typing import Any
 from scaling.commands import (
     compare,
     datasets,
+    design,
     fit,
     forecast,
     holdout,
@@ -30,7 +31,7 @@ from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (
-    laws, read, fit, compare, forecast, score, optimum, isoflop, schedule, holdout, sensitivity, plot, report, theory,
+    laws, read, fit, compare, forecast, score, optimum, isoflop, design, schedule, holdout, sensitivity, plot, report, theory,
     datasets,
 )  # fmt: skip
 
@@ -49,6 +50,7 @@ EXAMPLES = """examples:
   scaling score forecasts.jsonl results.csv
   scaling optimum fit.json --flops 1e24
   scaling isoflop runs.csv -o isoflop.png
+  scaling design fit.json --flops 1e21 --at C=1e23 -o grid.toml
   scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'
   scaling sensitivity fit.json

@@ -12,7 +12,7 @@ from scaling.cli import main
 from tests.test_fit import runs
 from tests.test_isoflop import isoflops
 
-COMMANDS = ("optimum", "isoflop")
+COMMANDS = ("optimum", "isoflop", "design")
 
 
 def examples_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:

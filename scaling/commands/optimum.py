@@ -42,16 +42,21 @@ def add(command: Command) -> None:
 
 def cost_options(sub: argparse.ArgumentParser) -> None:
     """What training costs, and the shapes that some costs look at."""
-    from scaling.shapes import COUNTS, ShapeRule
-
-    rule = ShapeRule()
     sub.add_argument(
         "--cost",
         default="6ND",
         metavar="NAME",
         help="6ND (default), forward, head, attention, or table: fitted to its C",
     )
-    shape = sub.add_argument_group("shapes, for --cost head and attention and for rounding")
+    shape_options(sub)
+
+
+def shape_options(sub: argparse.ArgumentParser, counts: str = "chinchilla") -> None:
+    """How size becomes shape. What N counts differs: the laws' papers count all, the trainer what 6 N D needs."""
+    from scaling.shapes import COUNTS, ShapeRule
+
+    rule = ShapeRule()
+    shape = sub.add_argument_group("shapes, for costs that look at them and for models that can be built")
     shape.add_argument("--aspect", type=float, default=rule.aspect, help=f"width / depth (default {rule.aspect:g})")
     shape.add_argument(
         "--head-dim", type=int, default=rule.head_dim, help=f"channels of a head (default {rule.head_dim})"
@@ -59,8 +64,9 @@ def cost_options(sub: argparse.ArgumentParser) -> None:
     shape.add_argument("--context", type=int, default=rule.context, help=f"tokens (default {rule.context})")
     shape.add_argument("--vocab", type=int, default=rule.vocab, help=f"vocabulary (default {rule.vocab})")
     shape.add_argument(
-        "--counts", choices=COUNTS, default=rule.counts,
-        help="what N holds: all (chinchilla), no embedding (matmul), neither that nor the head (kaplan)",
+        "--counts", choices=COUNTS, default=counts,
+        help="what N holds: all (chinchilla), no embedding (matmul), neither that nor the head (kaplan); "
+        f"default {counts}",
     )  # fmt: skip
 
 
