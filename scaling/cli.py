@@ -31,8 +31,8 @@ from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (
-    laws, read, fit, compare, forecast, score, optimum, isoflop, design, schedule, holdout, sensitivity, plot, report, theory,
-    datasets,
+    laws, read, fit, compare, forecast, score, optimum, isoflop, design, schedule, holdout, sensitivity, plot,
+    report, theory, datasets,
 )  # fmt: skip
 
 EXAMPLES = """examples:

@@ -62,7 +62,7 @@ def test_optima_are_printed_as_json_with_what_was_asked(folder: Path, capsys: py
         (["optimum", "besiroglu2024", "--flops", "1e21", "--cost", "table"], "published coefficients have none"),
         (["optimum", "besiroglu2024", "--loss", "1.5"], "no budget reaches a loss of 1.5"),
         (["isoflop", "isoflops.csv", "--tolerance", "2"], "between 0 and 1"),
-        (["isoflop", "isoflops.csv", "--where", "N < 2e7"], "no budget"),
+        (["isoflop", "isoflops.csv", "--where", "N < 4e7"], "no budget"),
         (["isoflop", "isoflops.csv", "--law", "power"], "a best size needs a law of N and D"),
         (["optimum", "fit.json", "--flops", "1e21", "--unique", "0"], "must be above 0"),
         (["optimum", "fit.json", "--flops", "1e21", "--aspect", "-1", "--cost", "head"], "must be above 0"),
