@@ -38,18 +38,18 @@ def test_activations_and_their_changes_keep_their_size_over_widths() -> None:
 
 @pytest.mark.parametrize("rule", ["depth-mup", "completep"])
 def test_activations_and_their_changes_keep_their_size_over_depths(rule: str) -> None:
-    assert worst(check(a_run(rule), "depth", (2, 8), seeds=2))[0] < FLAT
+    assert worst(check(a_run(rule), "depth", (2, 8), seeds=1))[0] < FLAT
 
 
 @pytest.mark.parametrize("axis, sizes", [("width", (32, 128)), ("depth", (2, 8))])
 def test_the_rules_hold_for_muon_too(axis: str, sizes: tuple[int, int]) -> None:
     """Measured: 1.32 over widths, 1.67 over depths; without the rules 3.1 and 3.4."""
     run = small_run(width=32, depth=2, optimizer="muon")
-    assert worst(check(run, axis, sizes, seeds=2))[0] < FLAT
+    assert worst(check(run, axis, sizes, seeds=1))[0] < FLAT
 
 
 def test_without_a_rule_of_depth_the_stream_grows() -> None:
-    times, what = worst(check(a_run("none"), "depth", (2, 8), seeds=2))
+    times, what = worst(check(a_run("none"), "depth", (2, 8), seeds=1))
     assert times > NOT_FLAT and what == "change of block"
 
 
@@ -70,7 +70,7 @@ def test_the_check_sees_a_factor_that_was_forgotten(forgotten: str, monkeypatch:
         monkeypatch.setattr(parametrization, "branch_multiplier", lambda run: 1.0)
     else:
         monkeypatch.setattr(parametrization, "output_multiplier", lambda run: 1.0)
-    assert worst(check(a_run(), axis, sizes, seeds=2))[0] > NOT_FLAT
+    assert worst(check(a_run(), axis, sizes, seeds=1))[0] > NOT_FLAT
 
 
 def test_what_is_looked_at_is_what_the_model_computes() -> None:
