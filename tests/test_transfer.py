@@ -29,6 +29,11 @@ def test_the_best_rate_stays_within_a_step_over_four_times_the_size(axis: str, r
     assert np.ptp(own["moved"]) <= 1  # from the smallest to the largest
 
 
+def test_without_the_rule_of_width_the_best_rate_moves_by_two_steps() -> None:
+    table = transfer.transfer("width")
+    assert np.ptp(table["moved"][table["rule"] == "none"]) == 2
+
+
 def made(exponent: float) -> pd.DataFrame:
     """Losses with a known best rate at each width and horizon."""
     lr = 0.002 * 2.0 ** np.arange(5)
