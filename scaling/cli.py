@@ -25,13 +25,14 @@ from scaling.commands import (
     score,
     sensitivity,
     theory,
+    watch,
 )
 from scaling.errors import ScalingError
 from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (
-    laws, read, fit, compare, forecast, score, optimum, isoflop, design, schedule, holdout, sensitivity, plot,
+    laws, read, fit, compare, forecast, watch, score, optimum, isoflop, design, schedule, holdout, sensitivity, plot,
     report, theory, datasets,
 )  # fmt: skip
 
@@ -47,6 +48,7 @@ EXAMPLES = """examples:
   scaling fit tissue curves.csv --loss val_loss --warmup 2160
   scaling forecast fit.json --at N=7e10,D=1.4e12
   scaling forecast runs.csv --at N=7e10,D=1.4e12 --register forecasts.jsonl
+  scaling watch curves.csv --run big --schedule wsd:steps=20000,peak=2e-4,cooldown=4000
   scaling score forecasts.jsonl results.csv
   scaling optimum fit.json --flops 1e24
   scaling isoflop runs.csv -o isoflop.png

@@ -30,7 +30,7 @@ def plot_curve(ax: Axes, below: Axes, held: HeldOut, *, fitted: bool = True) -> 
     ax.plot(found["step"], found["loss"], color=look.law, zorder=3, label=f"{held.draws.fit.law.name}, forecast")
     ax.plot(out["step"], out["observed"], ".", ms=5, color=look.held, zorder=4, label="held-out curve")
     below.plot(found["step"], found["lr"], color=look.held, lw=1.2)
-    _curve_axes(ax, below, pd.concat([out["observed"], out["lo"], out["hi"]]), pd.concat([out["step"]] * 3))
+    curve_axes(ax, below, pd.concat([out["observed"], out["lo"], out["hi"]]), pd.concat([out["step"]] * 3))
     return ax
 
 
@@ -46,11 +46,12 @@ def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
         law = fit.predict(schedule=lr, **{name: rows[name].iloc[0] for name in fit.law.inputs[1:]})
         ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=words(run) if len(runs) <= NAMED else None)
         below.plot(np.arange(len(lr)), lr, color=tint, lw=1)
-    _curve_axes(ax, below, fit.table["loss"], fit.table["step"])
+    curve_axes(ax, below, fit.table["loss"], fit.table["step"])
     return ax
 
 
-def _curve_axes(ax: Axes, below: Axes, losses: pd.Series, steps: pd.Series) -> None:
+def curve_axes(ax: Axes, below: Axes, losses: pd.Series, steps: pd.Series) -> None:
+    """Labels, limits and legend of losses above and learning rates below; `steps` are those of `losses`, row by row."""
     ax.set_ylabel("loss (nats/token)")
     later = losses[steps.to_numpy() >= EARLY * steps.max()]
     lo, hi = float(losses.min()), float(min(losses.quantile(0.97), later.max()))  # the first steps fall off the top
