@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-#: |z| of the last stretch from which a run is said to drift. Of runs of public sweeps that trained well ..
+#: |z| of the last stretch from which a run is said to drift: 0.3% of normal variables. Of 175 forecasts of public runs
+#: that trained well none came so far, the farthest to 2.4; of runs whose seeds differ by 1%, 2 of 68.
 DRIFT = 3.0
 TAIL = 0.25  # share of the rows since the earlier forecast that the last stretch is
 SPIKE, LEAST_SPIKE = 8.0, 0.01  # standard deviations of a row, and of ln loss, by which a spike stands out

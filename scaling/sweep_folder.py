@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from scaling.curves import Schedules
 from scaling.errors import ScalingError, TableError
+from scaling.readers.bounds import parse_json, read_small
+from scaling.readers.delimited import read_delimited
 from scaling.schedule import SCHEDULES
 
 
@@ -61,10 +62,7 @@ def read_sweep_folder(folder: str, *, loss: str | None = None) -> SweepFolder:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TableError(f"cannot read {path}: {error}") from None
+    found = parse_json(read_small(path, "a record of a run"), str(path))
     if not isinstance(found, dict):
         raise TableError(f"{path} is no record of a run: expected a JSON object")
     return found
@@ -72,16 +70,16 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _rows(path: Path, column: str) -> pd.DataFrame | None:
     """The rows with a loss; a last line without its line break was cut short and does not count."""
-    if not path.exists():
+    if not path.is_file() or not path.stat().st_size:
         return None
-    text = path.read_text(encoding="utf-8")
-    text = text[: text.rfind("\n") + 1]
-    if text.count("\n") < 2:
-        return None
-    table = pd.read_csv(io.StringIO(text))
+    with path.open("rb") as file:
+        file.seek(-1, io.SEEK_END)
+        cut = file.read() != b"\n"
+    table = read_delimited(path)
     if not {"step", "lr", column} <= set(table.columns):
-        raise TableError(f"{path} has {', '.join(table.columns)}; expected step, lr and {column}")
-    rows = table[table[column].notna()]
+        raise TableError(f"{path} has {', '.join(map(str, table.columns))}; expected step, lr and {column}")
+    rows = table.iloc[: len(table) - cut]
+    rows = rows[rows[column].notna()]
     return rows if len(rows) else None
 
 

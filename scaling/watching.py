@@ -25,7 +25,7 @@ from scaling.laws import find_law
 from scaling.problem import Problem
 from scaling.search import minimise_near
 from scaling.trajectory import Trajectory
-from scaling.watch_rows import checked_plan, family_of, gathered, row_noise, rows_of
+from scaling.watch_rows import SETTLED, checked_plan, family_of, gathered, row_noise, rows_of
 
 Array = NDArray[np.float64]
 MOST = 12  # refits of each kind: with more runs, several are left out at once, and some are rehearsed
@@ -176,12 +176,14 @@ def _watched(past: _Past, level: float, z: float, notes: list[str], seed: int) -
         parameters = np.sqrt(((past.ln_loss(draws.params, steps) - ln) ** 2).mean(0))
         rehearsed, half = np.full(len(steps), fitted.residual_sd), None
         rehearsal = pd.DataFrame(columns=["run", "at", "end", "error"])
-    noise = row_noise(past.own["loss"].to_numpy(float))
+    at = past.own["step"].to_numpy(int)
+    expected = np.exp(past.ln_loss(centre, at)[0])
+    apart = past.own["loss"].to_numpy(float) / expected
+    noise = row_noise(apart[at >= SETTLED * past.now])
     sd = np.sqrt(parameters**2 + rehearsed**2 + RUN_TO_RUN**2 + noise**2)
     loss, lo, hi = (np.exp(ln + k * sd) for k in (0, -z, z))
     band = pd.DataFrame({"step": steps, "lr": past.plan[steps], "loss": loss, "lo": lo, "hi": hi})
-    expected = np.exp(past.ln_loss(centre, past.own["step"].to_numpy(int))[0])
-    observed = pd.DataFrame({"step": past.own["step"].to_numpy(int), "loss": past.own["loss"].to_numpy(float)})
+    observed = pd.DataFrame({"step": at, "loss": past.own["loss"].to_numpy(float), "expected": expected})
     identified = _identified(past)
     if not identified:
         notes.append(
@@ -194,7 +196,7 @@ def _watched(past: _Past, level: float, z: float, notes: list[str], seed: int) -
     return Watch(
         run=past.run, plan=past.plan, now=past.now, loss=float(loss[-1]), lo=float(lo[-1]), hi=float(hi[-1]),
         level=level, parts={name: float(value) for name, value in at_end.items()}, identified=identified, band=band,
-        observed=observed.assign(expected=expected), rehearsal=rehearsal,
+        observed=observed, rehearsal=rehearsal,
         departure=None if half is None else departure_of(past.own, half, noise), family=tuple(past.family), fit=fitted,
         notes=tuple(notes),
     )  # fmt: skip

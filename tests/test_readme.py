@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,11 @@ def _curves(rng: np.random.Generator) -> pd.DataFrame:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the examples run: a runs.csv and a curves.csv stand there."""
+    """Where the examples run: a runs.csv and a curves.csv stand there, and the data of the demo."""
     rng = np.random.default_rng(0)
     _runs(rng).to_csv(tmp_path / "runs.csv", index=False)
     _curves(rng).to_csv(tmp_path / "curves.csv", index=False)
+    shutil.copytree(ROOT / "data" / "demo", tmp_path / "data" / "demo")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scaling.commands.common import Command, reading_options
+from scaling.commands.common import Command, reading_of, reading_options
 from scaling.commands.registering import register, register_options
 from scaling.errors import ScalingError
 
@@ -89,7 +89,7 @@ def _given(args: argparse.Namespace) -> tuple[Any, str, Any]:
     from scaling.schedule_spec import schedule_from
 
     plan = schedule_from(args.schedule) if args.schedule else None
-    if Path(args.table).is_dir():
+    if any(Path(args.table).glob("*/run.json")):
         from scaling.sweep_folder import read_sweep_folder
 
         folder = read_sweep_folder(args.table, loss=args.loss)
@@ -119,7 +119,9 @@ def _read(args: argparse.Namespace, path: str, growing: bool = False) -> Any:
     elif growing and Path(path).is_file() and Path(path).suffix != ".gz":
         text = Path(path).read_text(encoding="utf-8")
         source = io.StringIO(text[: text.rfind("\n") + 1])  # a last line without its break is still being written
-    return read_curves(source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where)
+    return read_curves(
+        source, loss=args.loss, warmup=args.warmup, map=args.map, where=args.where, reading=reading_of(args)
+    )
 
 
 def _joined(args: argparse.Namespace, curves: Any, name: str) -> Any:
