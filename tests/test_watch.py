@@ -86,6 +86,24 @@ def test_the_family_is_rehearsed_at_the_same_share(half: Watch) -> None:
     assert half.rehearsal["error"].abs().max() < 0.02
 
 
+def test_a_family_that_does_not_forecast_itself_widens_the_interval(half: Watch) -> None:
+    table = curves()
+    late = (table["run"] == "wsd30") & (table["step"] >= 700)
+    table.loc[late, "loss"] *= 1.05
+    found = watch(read(table), "big", PLAN)
+    error = found.rehearsal.set_index("run")["error"]
+    assert error["wsd30"] == pytest.approx(-np.log(1.05), abs=0.015)
+    assert found.parts["rehearsal"] > 3 * half.parts["rehearsal"]
+    assert np.log(found.hi / found.lo) > 1.5 * np.log(half.hi / half.lo)
+
+
+def test_a_rehearsed_run_s_hidden_part_is_not_in_what_forecasts_it() -> None:
+    found = watch(read(curves(family=("constant", "wsd30"))), "big", PLAN)  # only wsd30 has a decay, after half
+    end = np.log(found.fit.predict(schedule=PLANS["wsd30"])[-1] / truth(PLANS["wsd30"]))
+    hidden = found.rehearsal.set_index("run")["error"]["wsd30"]
+    assert abs(end) < 3 * NOISE < 10 * NOISE < abs(hidden)
+
+
 def test_what_a_finished_run_hides_does_not_reach_the_forecast() -> None:
     table = curves()
     later = rows("big", PLAN, seed=5)
@@ -99,6 +117,7 @@ def test_a_lone_run_before_its_decay_does_not_identify_annealing(half: Watch) ->
     assert not alone.identified and alone.family == () and alone.departure is None
     said = " ".join(alone.notes)
     assert "annealing is not identified" in said and "alone" in said
+    assert any("no curve has a falling learning rate" in problem for problem in alone.fit.problems)
     assert np.log(alone.hi / alone.lo) > 3 * np.log(half.hi / half.lo)
     assert alone.lo < truth() < alone.hi
     flat = constant(1600, PEAK, 40)
