@@ -71,7 +71,7 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
 def plan_text(record: dict[str, Any]) -> str:
     """A plan for people."""
     corpus, sizes = record["corpus"], record["parameters"]
-    header = ("stack", "runs", "trunks", "forks", "parameters", "updates", "FLOP", "saved")
+    header = ("stack", "runs", "trunks", "forks", "parameters", "updates", "tokens", "logged", "FLOP", "saved")
     rows = [
         (
             row["stack"],
@@ -80,6 +80,8 @@ def plan_text(record: dict[str, Any]) -> str:
             str(row["forks"]),
             f"{row['parameters']:,}",
             f"{row['updates'][0]:,}" + (f" to {row['updates'][1]:,}" if row["updates"][0] < row["updates"][1] else ""),
+            short(row["tokens_trained"]),
+            short(row["tokens_logged"]),
             f"{row['flops_shared']:.3g}",
             f"{row['saved_percent']:.0f}%",
         )
@@ -219,6 +221,8 @@ def _stack_row(plan: Plan, number: int) -> dict[str, Any]:
         "forks": sum(edge.parent is not None for edge in stack.edges),
         "parameters": stack.runs[0].parameter_counts["matmul"],
         "updates": [min(steps), max(steps)],
+        "tokens_trained": alone.tokens_trained,
+        "tokens_logged": alone.tokens_logged,
         "flops_alone": alone.flops_alone,
         "flops_shared": alone.flops_shared,
         "saved_percent": 100 * alone.saved,

@@ -55,9 +55,11 @@ class Forks:
 
     def descendants(self, name: str) -> list[str]:
         """Names of all edges below `name`."""
-        out = []
-        for child in self.children[name]:
-            out += [child.name, *self.descendants(child.name)]
+        out, todo = list[str](), [name]
+        while todo:
+            below = [child.name for child in self.children[todo.pop()]]
+            out += below
+            todo += below
         return out
 
 
