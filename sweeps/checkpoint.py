@@ -1,7 +1,8 @@
 """Checkpoints of a stack's training: one file, replaced whole, the one before kept, damage noticed.
 
 The file is what `torch.save` writes followed by the 32 bytes of its SHA-256. It is written beside its place, flushed
-to disk and renamed, so that a kill at any moment leaves a whole file.
+to disk and renamed, so that a kill at any moment leaves a whole file. Starting points of forks to come are files of
+their own (see `ends`), which it names.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
+from sweeps.ends import clear_away, shelve, take_down
 from sweeps.forks import Forks, covered
 from sweeps.optim import empty_state
 from sweeps.records import reading, writing
 from sweeps.slots import Slot, Snapshot, Training, held, put, snapshot
 
-VERSION = 1
+VERSION = 2
 NAMES = ("checkpoint.pt", "checkpoint.prev.pt")
 _DIGEST_BYTES = 32
 
@@ -54,6 +56,8 @@ def save(folder: Path, training: Training, check: Callable[[], None] = lambda: N
     with writing(current):
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            for name, end in training.snapshots.items():
+                training.snapshots[name] = end if end.file else shelve(folder, end)
             with partial.open("wb") as file:
                 _write(file, _pack(training))
             check()
@@ -63,6 +67,9 @@ def save(folder: Path, training: Training, check: Callable[[], None] = lambda: N
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+        named = {end.file for end in training.snapshots.values()}
+        clear_away(folder, named | training.files)  # those that either checkpoint names stay
+        training.files = named
 
 
 def _write(file: BinaryIO, payload: dict[str, Any]) -> None:
@@ -96,7 +103,7 @@ def _loaded(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]
             continue
         payload = torch.load(io.BytesIO(data[:-_DIGEST_BYTES]), map_location="cpu", weights_only=True)
         if payload["version"] == VERSION:
-            yield payload
+            yield payload | {"snapshots": _taken_down(folder, payload["snapshots"], say)}
         else:
             say(
                 f"{path} has version {payload['version']}, this program knows {VERSION}: going on from what there is "
@@ -104,10 +111,18 @@ def _loaded(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]
             )
 
 
+def _taken_down(folder: Path, named: dict[str, Any], say: Callable[[str], None]) -> dict[str, Snapshot]:
+    found = {name: take_down(folder, end["file"], end["count"]) for name, end in named.items()}
+    for name in (name for name, end in found.items() if end is None):
+        say(f"{folder / named[name]['file']} is missing or damaged: the tree that forks from it is trained again")
+    return {name: end for name, end in found.items() if end is not None}
+
+
 def remove(folder: Path) -> None:
     """Delete the checkpoints in `folder`: its stack is done."""
     for path in folder.glob("checkpoint.*"):  # with what kills have left half written
         path.unlink(missing_ok=True)
+    clear_away(folder, ())
 
 
 def _pack(training: Training) -> dict[str, Any]:
@@ -123,7 +138,7 @@ def _pack(training: Training) -> dict[str, Any]:
         "planned": {name: list(keys) for name, keys in training.planned.items()},
         "finished": sorted(training.finished),
         "slots": slots,
-        "snapshots": {name: {"rows": s.rows.cpu(), "count": s.count} for name, s in training.snapshots.items()},
+        "snapshots": {name: {"file": end.file, "count": end.count} for name, end in training.snapshots.items()},
         "seconds": training.seconds,
     }
 
@@ -194,7 +209,8 @@ def restore(
         finished=set(old["finished"]) & kept,
         slots=[Slot(forks.edges[slot["edge"]], slot["step"]) for slot in placed],
         state=state,
-        snapshots={name: Snapshot(**s) for name, s in old["snapshots"].items() if name in kept},
+        snapshots={name: end for name, end in old["snapshots"].items() if name in kept},
+        files={end.file for end in old["snapshots"].values()},
         parked=[
             (Slot(forks.edges[slot["edge"]], slot["step"]), Snapshot(slot["rows"], slot["count"]))
             for slot in (slots[i] for i in order[most:])

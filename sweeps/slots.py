@@ -17,6 +17,9 @@ from sweeps.objectives import objective_of
 from sweeps.optim import State, empty_state
 from sweeps.runs import Edge, Run
 
+#: Ends of edges that an accelerator holds for forks to come: a few percent of a large one.
+DEVICE_BYTES = 2**32
+
 
 @dataclass
 class Slot:
@@ -28,10 +31,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One replica at the end of an edge: weights and both moments, (3, P), and its number of updates."""
+    """One replica at the end of an edge: weights and both moments, (3, P), and its number of updates.
+
+    file  name of the file that `rows` is a view of, empty while there is none (see `ends`)
+    """
 
     rows: Tensor
     count: float
+    file: str = ""
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Training:
     slots      the replica axis of `state`; None is a free slot
     snapshots  ends of finished edges that have children still to start
     parked     edges in the middle of their training for which there is no slot: it stopped with more slots
+    files      files of ends that the last checkpoint names
     seconds    training time so far, validation left out
     """
 
@@ -52,6 +60,7 @@ class Training:
     state: State
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     parked: list[tuple[Slot, Snapshot]] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
 
@@ -71,6 +80,16 @@ def snapshot(state: State, place: int) -> Snapshot:
     """A copy of one replica."""
     rows = torch.stack([state.weights[place], state.first[place], state.second[place]])
     return Snapshot(rows, float(state.count[place]))
+
+
+def keep(training: Training, name: str, place: int) -> None:
+    """Keep the end of edge `name`, on the device as long as it has room to spare, then in memory."""
+    end = snapshot(training.state, place)
+    if end.rows.device.type != "cpu":
+        there = sum(s.rows.nbytes for s in training.snapshots.values() if s.rows.device == end.rows.device)
+        if there + end.rows.nbytes > DEVICE_BYTES:
+            end = Snapshot(end.rows.cpu(), end.count)
+    training.snapshots[name] = end
 
 
 def put(state: State, place: int, rows: Tensor, count: float) -> None:

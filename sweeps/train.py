@@ -30,7 +30,7 @@ from sweeps.forks import Forks
 from sweeps.objectives import Feed, objective_of
 from sweeps.progress import Clock, Meter, Report
 from sweeps.runs import Edge, Run, Stack, validation_counts
-from sweeps.slots import Training, fill, free, held, slot_runs, snapshot
+from sweeps.slots import Training, fill, free, held, keep, slot_runs
 from sweeps.tokens import Tokens
 
 #: A segment ends at the latest after this many updates, or this much work: signals, checkpoints and the display wait
@@ -243,7 +243,7 @@ def close_finished(training: Training, forks: Forks, place: int, log: Curves, de
     desk.put(partial(curves.finish, log, edge))
     training.finished.add(edge.name)
     if any(child.name in training.planned for child in forks.children[edge.name]):
-        training.snapshots[edge.name] = snapshot(training.state, place)
+        keep(training, edge.name, place)
     free(training, place)
 
 

@@ -23,8 +23,8 @@ REPORTS = ("sweeps.reporting", "scaling.reporting.")
 TRAINS = frozenset(
     f"sweeps.{name}"
     for name in (
-        "model", "objectives", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "checkpoint", "train",
-        "workers", "pool", "coordinates",
+        "model", "objectives", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
+        "train", "workers", "pool", "coordinates",
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from sweeps import checkpoint, records, train
+from sweeps import checkpoint, pool, records, slots, train
+from sweeps.optim import empty_state
 from sweeps.runs import Run, Stack
 from sweeps.slots import Training
+from tests.lives import Life
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
 
 CPU = torch.device("cpu")
 TOKENS = a_text()
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from sweeps import pool
-from tests.stacks import a_text, opened
-from tests.test_resume import long_stacks
-if __name__ == "__main__":
-    out, workers = Path(sys.argv[1]), int(sys.argv[2])
-    stacks = long_stacks()
-    opened(out, *stacks)
-    outcomes = pool.run_stacks(
-        stacks, a_text(), out, device="cpu", workers=workers, threads=1, checkpoint_seconds=0.2, max_slots=3
-    )
-    print(*(outcome.state for outcome in outcomes))
-"""
 
 
 def long_stacks() -> list[Stack]:
@@ -42,36 +27,34 @@ def long_stacks() -> list[Stack]:
     fields = dict(width=32, depth=2, dtype="float32", context=32, batch=4, evals_per_octave=2)
     return [
         forked(
-            a_run(steps=300, cooldown=60, **fields),
             a_run(steps=150, cooldown=30, **fields),
-            a_run(steps=40, cooldown=10, seed=1, **fields),
-            a_run(steps=200, cooldown=40, seed=1, **fields),
-            a_run(steps=260, schedule="cosine", **fields),
-            a_run(steps=60, schedule="constant", seed=2, **fields),
+            a_run(steps=75, cooldown=15, **fields),
+            a_run(steps=20, cooldown=5, seed=1, **fields),
+            a_run(steps=100, cooldown=20, seed=1, **fields),
+            a_run(steps=130, schedule="cosine", **fields),
+            a_run(steps=30, schedule="constant", seed=2, **fields),
         ),
         # long enough that it is still in training when the first stack writes its second checkpoint
-        forked(a_run(steps=700, cooldown=30, **(fields | {"width": 24}))),
+        forked(a_run(steps=350, cooldown=30, **(fields | {"width": 24}))),
     ]
 
 
-def start(out: Path, workers: int = 1) -> subprocess.Popen[str]:
-    root = Path(__file__).parent.parent
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    script = out.parent / "script.py"
-    script.write_text(SCRIPT)
-    return subprocess.Popen(
-        [sys.executable, str(script), str(out), str(workers)],
-        cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+def sweep(out: Path, workers: int = 1) -> list[str]:
+    """Body of a process: train all, by workers of its own or alone."""
+    opened(out, *long_stacks())
+    outcomes = pool.run_stacks(
+        long_stacks(), a_text(), out, device="cpu", workers=workers, threads=1, checkpoint_seconds=0.2, max_slots=3
+    )
+    return [outcome.state for outcome in outcomes]
 
 
-def wait_for(done: Path, process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+def wait_for(done: Path, life: Life, seconds: float = 60.0) -> None:
     """Until `done` exists; the process must still be at work then."""
     deadline = time.monotonic() + seconds
     while not done.exists():
-        assert process.poll() is None and time.monotonic() < deadline, f"no {done}"
+        assert life.process.is_alive() and time.monotonic() < deadline, f"no {done}"
         time.sleep(0.005)
-    assert process.poll() is None
+    assert life.process.is_alive()
 
 
 def repeatable(out: Path, run: Run) -> tuple[list[dict[str, str]], dict[str, object]]:
@@ -83,8 +66,7 @@ def repeatable(out: Path, run: Run) -> tuple[list[dict[str, str]], dict[str, obj
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    process = start(out)
-    assert process.communicate(timeout=120)[0].split() == ["done", "done"]
+    assert Life(sweep, out).result() == ["done", "done"]
     return out
 
 
@@ -99,33 +81,44 @@ def test_a_killed_sweep_continues_from_its_checkpoint_bit_by_bit(
 ) -> None:
     """Killed before any run has ended, and after; workers that the killed process leaves behind end by themselves."""
     out, (stack, _) = tmp_path / "out", long_stacks()
-    process = start(out, workers)
+    life = Life(sweep, out, workers)
     folder = out / ".stacks" / stack.key
-    wait_for(out / stack.runs[2].key / "final.json" if finished else folder / "checkpoint.prev.pt", process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    wait_for(out / stack.runs[2].key / "final.json" if finished else folder / "checkpoint.prev.pt", life)
+    os.kill(life.pid, signal.SIGKILL)  # not its workers
+    life.process.join()
     before = {run.key: len(curve(out, run)) for run in stack.runs}
     assert any(before.values()) and not all(records.is_done(out, run.key) for run in stack.runs)
-    assert start(out).communicate(timeout=120)[0].split() == ["done", "done"]
+    assert Life(sweep, out).result() == ["done", "done"]
     assert_same(out, undisturbed)
     assert not (folder / "checkpoint.pt").exists()
 
 
 def test_a_terminated_sweep_of_several_processes_stops_cleanly_and_continues(tmp_path: Path, undisturbed: Path) -> None:
     out, (stack, _) = tmp_path / "out", long_stacks()
-    process = start(out, workers=2)
-    wait_for(out / ".stacks" / stack.key / "checkpoint.prev.pt", process)
-    process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60)[0].split() == ["stopped", "stopped"]
-    assert start(out).communicate(timeout=120)[0].split() == ["done", "done"]
+    life = Life(sweep, out, 2)
+    wait_for(out / ".stacks" / stack.key / "checkpoint.prev.pt", life)
+    os.kill(life.pid, signal.SIGTERM)
+    assert life.result() == ["stopped", "stopped"]
+    assert Life(sweep, out).result() == ["done", "done"]
     assert_same(out, undisturbed)
+
+
+class OnDevice(torch.Tensor):
+    """A tensor of a device that is not here, with a way back."""
+
+    @staticmethod
+    def empty(size: int) -> OnDevice:
+        return torch.empty(size, dtype=torch.float64, device="meta").as_subclass(OnDevice)
+
+    def cpu(self, *_: object, **__: object) -> torch.Tensor:
+        return torch.zeros(self.shape, dtype=self.dtype)
 
 
 class Killed(Exception):
     pass
 
 
-def train_until(out: Path, stack: Stack, steps: int) -> None:
+def train_until(out: Path, stack: Stack, steps: int, **options: Any) -> None:
     """Train in this process and vanish, as a kill does, when a slot has come to `steps`: one segment, with its rows on
     disk, after the last checkpoint."""
 
@@ -135,7 +128,8 @@ def train_until(out: Path, stack: Stack, steps: int) -> None:
         return False
 
     with pytest.raises(Killed):
-        train.train_stack(stack, TOKENS, opened(out, stack), device=CPU, checkpoint_seconds=-1, stopping=stopping)
+        opened(out, stack)
+        train.train_stack(stack, TOKENS, out, device=CPU, checkpoint_seconds=-1, stopping=stopping, **options)
 
 
 def some_runs() -> list[Run]:
@@ -168,7 +162,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_or_to_none(
         payload = checkpoint.load(folder)
         assert payload is not None
         with current.open("wb") as file:
-            checkpoint._write(file, payload | {"version": checkpoint.VERSION + 1})
+            checkpoint._write(file, {**payload, "snapshots": {}, "version": checkpoint.VERSION + 1})
     else:
         data[len(data) // 2] ^= 1
         current.write_bytes(data)
@@ -180,6 +174,65 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_or_to_none(
     assert len(said) == lines and all(str(folder) in line and "\n" not in line for line in said)
     for run in stack.runs:
         assert repeatable(tmp_path, run) == repeatable(whole, run)
+
+
+def one_slot_runs() -> list[Run]:
+    """A trunk with forks that wait, in one slot, until it has ended."""
+    return [a_run(steps=n, cooldown=6) for n in (20, 28, 36)]
+
+
+def test_starting_points_of_forks_are_written_once_and_named_by_the_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, written = forked(*one_slot_runs()), list[Path]()
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda old, new: (written.append(new), replace(old, new))[1])
+    opened(tmp_path, stack)
+    folder = tmp_path / ".stacks" / stack.key
+    waiting = set[int]()
+
+    def stopping() -> bool:
+        waiting.add(len(list(folder.glob("end.*.npy"))))
+        return False
+
+    assert train.train_stack(stack, TOKENS, tmp_path, device=CPU, max_slots=1, checkpoint_seconds=-1, stopping=stopping)
+    ends = [path.name for path in written if path.name.startswith("end.")]
+    assert len(ends) == len(set(ends)) == 2 and max(waiting) == 2
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_a_damaged_starting_point_sends_its_tree_back_and_no_other(tmp_path: Path, damage: str) -> None:
+    stack = forked(*one_slot_runs(), a_run(steps=80, cooldown=6, seed=1))
+    whole = opened(tmp_path / "whole", stack)
+    assert train.train_stack(stack, TOKENS, whole, device=CPU, max_slots=2)
+    out = tmp_path / "out"
+    train_until(out, stack, 30, max_slots=2)
+    other = stack.runs[-1]
+    before = curve(out, other)
+    (path, *_) = (out / ".stacks" / stack.key).glob("end.*.npy")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data[:-9] if damage == "cut" else data)
+    if damage == "gone":
+        path.unlink()
+    said = list[str]()
+    assert train.train_stack(stack, TOKENS, out, device=CPU, max_slots=2, say=said.append)
+    assert said == [f"{path} is missing or damaged: the tree that forks from it is trained again"]
+    assert len(before) > 20 and curve(out, other)[:20] == before[:20]  # seconds included: not trained again
+    for run in stack.runs:
+        assert final(out, run)["loss"] == pytest.approx(final(whole, run)["loss"], rel=1e-9)
+        assert [int(row["step"]) for row in curve(out, run)] == list(range(run.steps))
+
+
+def test_ends_beyond_what_a_device_has_to_spare_go_to_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training({}, set(), [], empty_state(a_run(), 1, torch.device("meta")))
+    one = 3 * training.state.weights[0].nbytes
+    monkeypatch.setattr(slots, "DEVICE_BYTES", 2 * one)
+    monkeypatch.setattr(slots, "snapshot", lambda state, place: slots.Snapshot(OnDevice.empty(one // 8), 0.0))
+    for name in "abc":
+        slots.keep(training, name, 0)
+    assert [end.rows.device.type for end in training.snapshots.values()] == ["meta", "meta", "cpu"]
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "glued", "twice"])
