@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps import checkpoint, pool, records, slots, train
+from sweeps import checkpoint, pool, records, slots, train, workers
 from sweeps.optim import empty_state
 from sweeps.runs import Run, Stack
 from sweeps.slots import Training
@@ -39,11 +40,12 @@ def long_stacks() -> list[Stack]:
     ]
 
 
-def sweep(out: Path, workers: int = 1) -> list[str]:
+def sweep(out: Path, count: int = 1) -> list[str]:
     """Body of a process: train all, by workers of its own or alone."""
     opened(out, *long_stacks())
+    workers.CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]  # torch is imported, not yet used
     outcomes = pool.run_stacks(
-        long_stacks(), a_text(), out, device="cpu", workers=workers, threads=1, checkpoint_seconds=0.2, max_slots=3
+        long_stacks(), a_text(), out, device="cpu", workers=count, threads=1, checkpoint_seconds=0.2, max_slots=3
     )
     return [outcome.state for outcome in outcomes]
 
@@ -75,13 +77,13 @@ def assert_same(a: Path, b: Path) -> None:
         assert repeatable(a, run) == repeatable(b, run)  # bitwise: the same company in the same slots
 
 
-@pytest.mark.parametrize("finished, workers", [(False, 1), (True, 2)])
+@pytest.mark.parametrize("finished, count", [(False, 1), (True, 2)])
 def test_a_killed_sweep_continues_from_its_checkpoint_bit_by_bit(
-    tmp_path: Path, undisturbed: Path, finished: bool, workers: int
+    tmp_path: Path, undisturbed: Path, finished: bool, count: int
 ) -> None:
     """Killed before any run has ended, and after; workers that the killed process leaves behind end by themselves."""
     out, (stack, _) = tmp_path / "out", long_stacks()
-    life = Life(sweep, out, workers)
+    life = Life(sweep, out, count)
     folder = out / ".stacks" / stack.key
     wait_for(out / stack.runs[2].key / "final.json" if finished else folder / "checkpoint.prev.pt", life)
     os.kill(life.pid, signal.SIGKILL)  # not its workers
