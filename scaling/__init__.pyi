@@ -36,5 +36,6 @@ from .sensitivity import sensitivity as sensitivity
 from .sizing import OptimalSize as OptimalSize, optimal_size as optimal_size
 from .stacking import Stack as Stack, stack as stack
 from .table import read_table as read_table
+from .watching import Watch as Watch, watch as watch
 
 __version__: str

@@ -225,6 +225,20 @@ def test_the_command_prints_draws_and_registers(folder: Path, capsys) -> None:
     assert json.loads(capsys.readouterr().out)["scored"] == []  # it has not come to its end
 
 
+def test_rows_that_were_only_hidden_are_known_to_the_score(folder: Path, capsys) -> None:
+    whole = pd.concat([curves(family=("wsd30", "cosine", "half")), rows("big", PLAN).query("step >= 800")])
+    whole.to_csv("whole.csv", index=False)
+    hide = ["--run", "big", "--warmup", "40", "--where", 'run != "big" or step < 800']
+    assert main(["watch", "whole.csv", *hide, "--register", "f.jsonl"]) == 0
+    asked = ["watch", "big.csv", "--family", "whole.csv", "--schedule", "plan.csv", "--warmup", "40"]
+    assert main([*asked, "--register", "f.jsonl"]) == 0
+    capsys.readouterr()
+    assert main(["score", "f.jsonl", "whole.csv", "--json"]) == 0
+    assert [row["known"] for row in json.loads(capsys.readouterr().out)["scored"]] == [True, True]
+    assert main([*asked, "--register", "f.jsonl", "--follow", "1"]) == 1
+    assert "--register takes one forecast" in capsys.readouterr().err
+
+
 def test_a_family_may_stand_in_another_file_or_in_a_fit(folder: Path, capsys) -> None:
     def forecast(*words: str) -> dict:
         assert main(["watch", *words, "--schedule", "plan.csv", "--warmup", "40", "--json"]) == 0

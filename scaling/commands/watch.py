@@ -46,6 +46,8 @@ def add(command: Command) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.follow is not None and not args.follow > 0:
         raise ScalingError(f"--follow takes seconds above 0, got {args.follow:g}")
+    if args.follow is not None and args.register:
+        raise ScalingError("--register takes one forecast: leave out --follow")
     if args.follow is None:
         _once(args)
         return
@@ -64,17 +66,28 @@ def _once(args: argparse.Namespace) -> None:
     found = _watched(args)
     _print(args, found)
     if args.register:
-        from scaling.registering import data_record, law_record, points_of, schedule_record
-
-        sizes = {name: found.fit.table[name].iloc[0] for name in found.fit.law.inputs[1:]}
         import pandas as pd
 
+        from scaling.registering import law_record, points_of, schedule_record
+
+        sizes = {name: found.fit.table[name].iloc[0] for name in found.fit.law.inputs[1:]}
         frame = pd.DataFrame([{"loss": found.loss, "lo": found.lo, "hi": found.hi} | sizes])
         points = points_of(frame, sizes, runs=[found.run])
         by = law_record(found.fit) | {"watched_to": found.now, "family": len(found.family)}
-        source = args.table if Path(args.table).is_file() else None
-        plan = schedule_record(found.plan, args.schedule or "")
-        register(args, points, by, data_record(found.fit.table, source), plan)
+        register(args, points, by, _data(args), schedule_record(found.plan, args.schedule or ""))
+
+
+def _data(args: argparse.Namespace) -> Any:
+    """The record of all that the files held: what --where left out too, and the run's own rows in the family's file."""
+    from scaling.registering import data_record
+
+    args.where = None
+    record = data_record(_own(args)[0], args.table)
+    if args.family:
+        theirs = data_record(_others(args), args.family)
+        record |= {"family": {name: theirs[name] for name in ("source", "sha256", "runs")}}
+        record["rows"] = sorted({*record["rows"], *theirs["rows"]})
+    return record
 
 
 def _watched(args: argparse.Namespace) -> Any:
@@ -88,26 +101,34 @@ def _given(args: argparse.Namespace) -> tuple[Any, str, Any]:
     """The curves of the run and of its family, the run's name, its plan."""
     from scaling.schedule_spec import schedule_from
 
-    plan = schedule_from(args.schedule) if args.schedule else None
+    curves, plans, training = _own(args)
+    what = "runs" if plans is None else "runs that train"
+    name = args.name or _only(training, what)
+    if args.schedule:
+        plan = schedule_from(args.schedule)
+    elif plans is not None:
+        plan = plans.get(name)
+        if plan is None:
+            raise ScalingError(f"{args.table} has no run {name!r} with a curve")
+    else:
+        plan = curves.attrs["schedules"].lr.get(name)
+        rows = curves[(curves["run"].astype(str) == name) & curves["loss"].notna()]
+        if plan is None or not len(rows) or len(plan) <= rows["step"].max() + 1:
+            raise ScalingError(
+                f"the plan of run {name!r} is not known: give --schedule, or rows with step and lr up to its end"
+            )
+    return (_joined(args, curves, name) if args.family else curves), name, plan
+
+
+def _own(args: argparse.Namespace) -> tuple[Any, Any, list[str]]:
+    """The curves of TABLE, the plans that it holds if it is a folder of sweeps, and the runs that may be meant."""
     if any(Path(args.table).glob("*/run.json")):
         from scaling.sweep_folder import read_sweep_folder
 
         folder = read_sweep_folder(args.table, loss=args.loss)
-        name = args.name or _only(list(folder.training), "runs that train")
-        if name not in folder.plans:
-            raise ScalingError(f"{args.table} has no run {name!r} with a curve")
-        curves, plan = folder.curves, folder.plans[name] if plan is None else plan
-    else:
-        curves = _read(args, args.table, args.follow is not None)
-        name = args.name or _only([str(r) for r in curves["run"].unique()], "runs")
-        if plan is None:
-            plan = curves.attrs["schedules"].lr.get(name)
-            rows = curves[(curves["run"].astype(str) == name) & curves["loss"].notna()]
-            if plan is None or not len(rows) or len(plan) <= rows["step"].max() + 1:
-                raise ScalingError(
-                    f"the plan of run {name!r} is not known: give --schedule, or rows with step and lr up to its end"
-                )
-    return (_joined(args, curves, name) if args.family else curves), name, plan
+        return folder.curves, folder.plans, list(folder.training)
+    curves = _read(args, args.table, args.follow is not None)
+    return curves, None, [str(run) for run in curves["run"].unique()]
 
 
 def _read(args: argparse.Namespace, path: str, growing: bool = False) -> Any:
@@ -115,7 +136,8 @@ def _read(args: argparse.Namespace, path: str, growing: bool = False) -> Any:
 
     source: Any = path
     if path == "-":
-        source = io.StringIO(sys.stdin.read())
+        args.text = getattr(args, "text", None) or sys.stdin.read()  # a stream is read once
+        source = io.StringIO(args.text)
     elif growing and Path(path).is_file() and Path(path).suffix != ".gz":
         text = Path(path).read_text(encoding="utf-8")
         source = io.StringIO(text[: text.rfind("\n") + 1])  # a last line without its break is still being written
@@ -124,23 +146,27 @@ def _read(args: argparse.Namespace, path: str, growing: bool = False) -> Any:
     )
 
 
+def _others(args: argparse.Namespace) -> Any:
+    """The curves of the family's file, or those of a fit."""
+    if not args.family.endswith(".json"):
+        return _read(args, args.family)
+    from scaling.persistence import read_fit
+
+    fitted = read_fit(args.family)
+    if fitted.law.kind != "curves":
+        raise ScalingError(f"{args.family} is a fit of {fitted.law.name}, which reads no curves")
+    return fitted.table
+
+
 def _joined(args: argparse.Namespace, curves: Any, name: str) -> Any:
     """The run's rows and those of the family's file."""
     import pandas as pd
 
     from scaling.curves import Schedules
 
-    if args.family.endswith(".json"):
-        from scaling.persistence import read_fit
-
-        fitted = read_fit(args.family)
-        if fitted.law.kind != "curves":
-            raise ScalingError(f"{args.family} is a fit of {fitted.law.name}, which reads no curves")
-        others = fitted.table
-    else:
-        others = _read(args, args.family)
-    others = others[others["run"].astype(str) != name].assign(run=others["run"].astype(str))
-    rates = {str(r): others.attrs["schedules"].lr[str(r)] for r in others["run"].unique()}
+    others = _others(args)
+    rates = {str(run): lr for run, lr in others.attrs["schedules"].lr.items() if str(run) != name}
+    others = others[others["run"].astype(str) != name].assign(run=lambda t: t["run"].astype(str))
     table = pd.concat([curves, others], ignore_index=True)
     table.attrs = curves.attrs | {"schedules": Schedules(rates | dict(curves.attrs["schedules"].lr))}
     return table
