@@ -35,6 +35,7 @@ format: $(VENV)/.dev  ## rewrite the files in the house style
 
 docs: $(VENV)/.dev  ## the documentation, into site/; any broken link fails
 	$(BIN)/python -m scaling.lawpages docs
+	$(BIN)/python -m tests.cli_pages docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev  ## every script in benchmarks/, one after another

@@ -12,17 +12,17 @@ from scaling.commands.common import Command, draws_of, floats, numbers, uncertai
 from scaling.errors import ScalingError
 
 PREDICT = """examples:
-  scaling schedule predict fit.json --schedule wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4800 -o curve.png
-  scaling schedule predict fit.json --schedule mine.csv --json
+  scaling schedule predict curves-fit.json --schedule wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4800 -o curve.png
+  scaling schedule predict curves-fit.json --schedule mine.csv --json
 """
 COMPARE = """examples:
-  scaling schedule compare fit.json --schedule cosine:steps=24000,peak=3e-4,warmup=2160 \\
+  scaling schedule compare curves-fit.json --schedule cosine:steps=24000,peak=3e-4,warmup=2160 \\
       --schedule wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4800
 """
 OPTIMIZE = """examples:
-  scaling schedule optimize fit.json --steps 24000 --peak 3e-4 --warmup 2160 -o optimal.csv --plot optimal.png
-  scaling schedule optimize fit.json --steps 24000 --peak 1e-4,6e-4 --warmup 2160
-  scaling schedule optimize fit.json --steps 24000 --peak 3e-4 --warmup 2160 --wsd
+  scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160 -o optimal.csv --plot optimal.png
+  scaling schedule optimize curves-fit.json --steps 24000 --peak 1e-4,6e-4 --warmup 2160
+  scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160 --wsd
   scaling schedule optimize family.json --flops 1e19 --tokens-per-step 2.6e5 --peak 3e-4 --warmup 0.02
 """
 SPEC = "wsd:steps=24000,peak=3e-4,warmup=2160,cooldown=4000, or a CSV with a column lr; may be repeated"
@@ -33,7 +33,7 @@ def add(command: Command) -> None:
         "schedule",
         None,
         "predict, compare and optimise learning-rate schedules by a fitted law of curves",
-        "scaling schedule optimize fit.json --steps 24000 --peak 3e-4 --warmup 2160",
+        "scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160",
     )
     actions = top.add_subparsers(title="actions", required=True, metavar="ACTION")
 
