@@ -43,7 +43,11 @@ def plot_contour(
     c = 6 * every["N"] * every["D"]
     asked = np.sort(np.asarray(budgets, dtype=float)) if budgets else _decades(c.min(), c.max() * 10)
     front = _frontier(draws, np.geomspace(c.min(), max(c.max() * 10, asked[-1]), 40), level)
-    n, d = _span(every, front, "N"), _span(every, front, "D")
+    n, d = (_span(every, front, name, budgets is not None) for name in ("N", "D"))
+    column_axis(ax.xaxis, "N")
+    column_axis(ax.yaxis, "D")
+    ax.set_xlim(n[0], n[-1])  # before the labels, whose gaps are measured on the axes as they are
+    ax.set_ylim(d[0], d[-1])
     loss = fit.predict(N=n[None, :], D=d[:, None])
     levels = np.exp(np.linspace(np.log(loss.min()), np.log(np.quantile(loss, 0.97)), LEVELS + 2))[1:]
     lines = ax.contour(n, d, loss, levels=levels, cmap=theme().sizes, norm=LogNorm(levels[0], levels[-1]), linewidths=1)
@@ -64,10 +68,6 @@ def plot_contour(
             label="held-out runs",
         )  # fmt: skip
     ax.plot([], [], color=theme().muted, lw=0.8, ls=":", label="compute (FLOP)")
-    column_axis(ax.xaxis, "N")
-    column_axis(ax.yaxis, "D")
-    ax.set_xlim(n[0], n[-1])
-    ax.set_ylim(d[0], d[-1])
     ax.grid(visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.3)
     return ax
@@ -94,8 +94,10 @@ def _decades(lo: float, hi: float) -> np.ndarray:
     return 10.0 ** powers[::step] if len(powers) else np.array([np.sqrt(lo * hi)])
 
 
-def _span(rows: pd.DataFrame, front: pd.DataFrame | None, name: str) -> np.ndarray:
+def _span(rows: pd.DataFrame, front: pd.DataFrame | None, name: str, asked: bool) -> np.ndarray:
+    """Over the runs and the frontier, up to ten times the runs where no budget was asked for."""
     values = [rows[name].min(), rows[name].max()]
     if front is not None:
-        values += [min(front[name].iloc[0], values[0]), min(front[name].iloc[-1], values[1] * 10)]
+        last = front[name].iloc[-1]
+        values += [min(front[name].iloc[0], values[0]), last if asked else min(last, values[1] * 10)]
     return np.geomspace(min(values) / 1.6, max(values) * 1.6, STEPS)
