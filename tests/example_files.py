@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def annealed(sizes: tuple[float, ...] = ()) -> pd.DataFrame:
     """Three curves on the law `ncl` at made-up coefficients, or three of each size on `ncl_sizes`; a row every 120."""
     rng = np.random.default_rng(0)
     name = "ncl_sizes" if sizes else "ncl"
-    law, frames = LAWS[name], []
+    frames = []
     lrs = {
         "constant": schedule.constant(STEPS, PEAK, WARMUP), "cosine": schedule.cosine(STEPS, PEAK, WARMUP, final=0.1),
         "wsd": schedule.wsd(STEPS, PEAK, WARMUP, 4800),
@@ -68,12 +69,18 @@ def annealed(sizes: tuple[float, ...] = ()) -> pd.DataFrame:
     at = np.arange(WARMUP, STEPS, 120)
     for size in sizes or (0.0,):
         for run, lr in lrs.items():
-            inputs = (whole(lr), size) if sizes else (whole(lr),)
-            loss = np.asarray(law(*inputs, **law.coefficients()), dtype=float)[at]
-            loss = loss * np.exp(0.001 * rng.standard_normal(len(at)))
-            own = {"run": f"{run}-{size:g}" if sizes else run, "step": at, "lr": lr[at], "val_loss": loss}
-            frames.append(pd.DataFrame(own | ({"N": size} if sizes else {})))
+            frames.append(_logged(name, f"{run}-{size:g}" if sizes else run, lr, at, rng, size))
     return pd.concat(frames, ignore_index=True)
+
+
+def _logged(name: str, run: str, lr: Any, at: Any, rng: np.random.Generator, size: float = 0.0) -> pd.DataFrame:
+    """Rows `at` of one curve on a law, with 0.1% of noise."""
+    law = LAWS[name]
+    inputs = (whole(lr), size) if size else (whole(lr),)
+    loss = np.asarray(law(*inputs, **law.coefficients()), dtype=float)[at] * np.exp(
+        0.001 * rng.standard_normal(len(at))
+    )
+    return pd.DataFrame({"run": run, "step": at, "lr": lr[at], "val_loss": loss} | ({"N": size} if size else {}))
 
 
 def write_files(folder: Path) -> None:
@@ -86,11 +93,16 @@ def write_files(folder: Path) -> None:
     pd.DataFrame({"run": ["big"], "N": [7e10], "D": [1.4e12], "loss": [1.98]}).to_csv(
         folder / "results.csv", index=False
     )
-    annealed().to_csv(folder / "curves.csv", index=False)
+    curves = annealed()
+    plan = schedule.wsd(20_000, 2e-4, cooldown=4000)
+    big = _logged("ncl", "big", plan, np.arange(119, 10_000, 120), np.random.default_rng(1))  # still training
+    pd.concat([curves, big]).to_csv(folder / "curves.csv", index=False)
+    big.to_csv(folder / "big.csv", index=False)
+    pd.DataFrame({"lr": plan}).to_csv(folder / "plan.csv", index=False)
     pd.DataFrame({"lr": schedule.wsd(STEPS, PEAK, WARMUP, 6000)}).to_csv(folder / "mine.csv", index=False)
     for name, law, table in (
         ("fit", "chinchilla", read_table(folder / "runs.csv")),
-        ("curves-fit", "ncl", read_curves(folder / "curves.csv", warmup=WARMUP)),
+        ("curves-fit", "ncl", read_curves(curves, warmup=WARMUP)),
         ("family", "ncl_sizes", read_curves(annealed((5e7, 1e8, 2e8)), warmup=WARMUP)),
     ):
         (folder / f"{name}.json").write_text(to_json(fit(law, table, starts=4)) + "\n")

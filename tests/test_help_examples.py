@@ -39,6 +39,8 @@ NOT_RUN = {
     "scaling schedule optimize family.json --flops 1e19 --tokens-per-step 2.6e5 --peak 3e-4 --warmup 0.02": (
         f"half a minute: {SCHEDULES}"
     ),
+    "scaling watch OUT --follow 60": "goes on until the sweep ends",
+    "scaling datasets luo2025 -o curves.csv": "downloads",
     "scaling read mlruns -o out": "a store of MLflow is made by its library in the tests of readers",
 }
 
