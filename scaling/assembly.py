@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.configs import with_sizes
-from scaling.errors import TableError, nearest
+from scaling.errors import LONGEST, TableError, nearest
 from scaling.last_rows import final_rows, smoothed
 from scaling.naming import CURVE_NAMES, RUN_NAMES, plain, renamed
 from scaling.readers.log import Log
@@ -90,7 +90,7 @@ def runs_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
     if lacking:
         raise TableError(
             f"no column of {source} is known to be the {' or the '.join(lacking)} of its curves; it has "
-            f"{', '.join(map(str, log.curves.columns[:20]))}. Name it with --map {lacking[0]}=COLUMN"
+            f"{', '.join(str(c)[:LONGEST] for c in log.curves.columns[:20])}. Name it with --map {lacking[0]}=COLUMN"
         )
     curves["loss"] = pd.to_numeric(curves["loss"], errors="coerce")
     if "lr" in curves:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.assembly import curves_of, left_out
-from scaling.errors import TableError
+from scaling.errors import LONGEST as NAME, TableError
 from scaling.last_rows import final_rows
 from scaling.rates import every_update
 from scaling.readers.log import Log
@@ -80,7 +80,9 @@ def read_curves(
     needed = ("step", "loss") if schedules else ("step", "lr", "loss")
     lacking = [name for name in needed if name not in table]
     if lacking:
-        has = ", ".join(str(c) for c in (log.runs if log.plain or not len(log.curves) else log.curves).columns[:20])
+        has = ", ".join(
+            str(c)[:NAME] for c in (log.runs if log.plain or not len(log.curves) else log.curves).columns[:20]
+        )
         raise TableError(
             f"curves have rows run, step, lr, loss; {table.attrs['source']} has {has}. Missing: {', '.join(lacking)}. "
             "Name the columns with map={...} or --map step=COLUMN"

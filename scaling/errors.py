@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+LONGEST, SHOWN = 80, 60  # characters of a name, and names, that a message shows
+
 
 class ScalingError(ValueError):
     """A mistake in what the caller gave: a name, an option, a value."""
@@ -25,8 +27,8 @@ class FitError(ScalingError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest known ones, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    names = sorted(n for n in known if len(n) <= LONGEST)
+    close = difflib.get_close_matches(name[:LONGEST], names, n=2, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}"
+    return f"known: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"

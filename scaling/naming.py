@@ -69,6 +69,7 @@ LOSS_UNITS = {
     "2": np.log(2), "base2": np.log(2), "base10": np.log(10),
 }  # fmt: skip
 PERPLEXITY = ("perplexity", "ppl")
+LONGEST = 200  # characters of a name that may end in a unit
 SUFFIX = re.compile(r"^(.*?)[\s_]*[(\[]\s*([^()\[\]]+?)\s*[)\]]$")
 
 
@@ -79,7 +80,7 @@ def plain(name: str) -> str:
 
 def _split(name: str) -> tuple[str, str]:
     """The plain name and the unit behind it in brackets, if any."""
-    found = SUFFIX.match(name)
+    found = SUFFIX.match(name) if len(name) <= LONGEST else None
     return (plain(found[1]), found[2].strip()) if found else (plain(name), "")
 
 

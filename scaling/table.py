@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scaling.assembly import runs_of, set_columns
 from scaling.configs import with_sizes
-from scaling.errors import TableError, nearest
+from scaling.errors import LONGEST, TableError, nearest
 from scaling.last_rows import UNFINISHED
 from scaling.naming import CURVE_NAMES, RUN_NAMES, plain, renamed
 from scaling.readers.log import Log
@@ -181,7 +181,7 @@ def _status(table: pd.DataFrame, at: Any) -> str:
 
 
 def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: list[str], law: str) -> str:
-    there = [str(c) for c in table.columns if c not in table.attrs.get("made", ())]
+    there = [str(c)[:LONGEST] for c in table.columns if c not in table.attrs.get("made", ())]
     has = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
     reads = ", ".join(columns.values())
     fixes = " ".join(f"--map {name}=COLUMN" for name in missing)

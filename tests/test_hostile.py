@@ -305,3 +305,35 @@ def test_text_that_is_no_arithmetic_is_never_run(text: str) -> None:
     table = pd.DataFrame({"step": [1.0], "loss": [3.0]})
     with pytest.raises(scaling.ScalingError, match="arithmetic"):
         scaling.read_table(table, reading=scaling.Reading(set={"D": text}))
+
+
+def test_more_cells_or_values_than_the_limits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_CELLS", 5000)
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "1,2,3\n" * 2000)
+    refused(tmp_path / "t.csv", "3 columns and .* rows or more; a table may have 5,000 cells")
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"a{i}": 1}}\n' for i in range(100)))
+    refused(tmp_path / "t.jsonl", "71 columns and 71 rows or more")
+    monkeypatch.setattr(bounds, "MOST_VALUES", 50)
+    for name in ("tensorboard", "mlflow", "wandb"):
+        refused(LOGS / name, "more than 50 logged values")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["step 1/2 " + "| loss: 1 |" * 40_000, "number of parameters: " + "1," * 200_000, "total" + " " * 400_000],
+)
+def test_lines_that_are_slow_to_match_are_not_looked_at_whole(tmp_path: Path, line: str) -> None:
+    (tmp_path / "t.log").write_text(line + "\nstep 5: train loss 3.0, val loss 3.1\n")
+    begun = time.perf_counter()
+    assert scaling.read_table(tmp_path / "t.log")["loss"].tolist() == [3.1]
+    assert time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize("name", ["(" + " " * 50_000, "_" * 50_000, "((" * 50_000, "x" * 50_000])
+def test_names_of_columns_that_are_slow_to_match_are_not(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{name},N,loss\n1,1e7,3\n")
+    begun = time.perf_counter()
+    table = scaling.read_table(tmp_path / "t.csv")
+    with pytest.raises(scaling.TableError) as error:
+        scaling.fit("chinchilla", table)
+    assert time.perf_counter() - begun < 5 and len(str(error.value)) < 1000

@@ -179,6 +179,26 @@ def test_marks_of_byte_order_are_no_part_of_a_name(tmp_path: Path, encoding: str
     assert scaling.read_table(tmp_path / "t.csv")["N"].tolist() == [1e7]
 
 
+def test_a_history_of_wandb_as_json_lines_is_curves(tmp_path: Path) -> None:
+    rows = [
+        {"_step": i, "train/loss": 4 - i / 10, "lr": 1e-3, **({"val/loss": 4.1 - i / 10} if i % 2 else {})}
+        for i in range(9)
+    ]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = scaling.read_curves(tmp_path / "history.jsonl")
+    assert table["loss"].dropna().tolist() == [4.1 - i / 10 for i in (1, 3, 5, 7)]
+    final = scaling.read_table(tmp_path / "history.jsonl", reading=Reading(final="last"))
+    assert final["loss"].tolist() == [4.1 - 0.7]
+
+
+def test_the_count_of_updates_that_a_run_logs_itself_is_its_step() -> None:
+    from scaling.readers.wandb import _counted
+
+    rows = {"a": [{"_step": 0, "step": 100, "loss": 3.0}, {"_step": 1, "loss": 2.9}]}
+    assert "'step'" in _counted(rows)
+    assert [row["step"] for row in rows["a"]] == [100, 1]
+
+
 # --- ends of runs ---
 
 

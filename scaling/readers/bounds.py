@@ -23,6 +23,8 @@ MOST_RATIO = 200  # times a packed file may grow, past the first MOST_UNQUESTION
 MOST_UNQUESTIONED = 2**24
 LONGEST_LINE = 2**20  # bytes; a header of MOST_COLUMNS names fits
 MOST_COLUMNS = 10_000
+MOST_CELLS = 200_000_000  # rows times columns of a table
+MOST_VALUES = 5_000_000  # logged numbers of all runs in a source
 MOST_FILES = 20_000  # in a folder of logs, all levels
 DEEPEST = 12  # folders below the one that was named
 MOST_RECORD = 2**22  # bytes of a JSON or YAML file of settings, or of one JSON line
@@ -36,7 +38,8 @@ class Bounded(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], name: str, under: IO[bytes] | None = None) -> None:
         self.file, self.name, self.under = file, name, under
-        self.total = self.line = 0
+        self.total = self.line = self.lines = 0
+        self.columns = 1  # told by the reader once it knows
 
     def readable(self) -> bool:
         return True
@@ -60,12 +63,28 @@ class Bounded(io.RawIOBase):
         longest = max((len(part) for part in whole[1:]), default=0)
         longest = max(longest, self.line + len(whole[0] if whole else rest))
         self.line = len(rest) + (0 if whole else self.line)
+        self.lines += len(whole)
+        check_cells(self.lines, self.columns, self.name)
         if longest > LONGEST_LINE:
             raise TableError(f"{self.name} has a line of more than {LONGEST_LINE:,} bytes: it is not read as a table")
         if self.total > MOST_BYTES:
             raise TableError(f"{self.name} holds more than {MOST_BYTES:,} bytes of text; split it, or use Parquet")
         if self.under and self.total > MOST_UNQUESTIONED and self.total > MOST_RATIO * self.under.tell():
             raise TableError(f"{self.name} unpacks to more than {MOST_RATIO} times its size: unpack it if you trust it")
+
+
+def check_cells(rows: int, columns: int, name: str) -> None:
+    """TableError for a table that would not fit."""
+    if rows * columns > MOST_CELLS:
+        raise TableError(
+            f"{name} has {columns:,} columns and {rows:,} rows or more; a table may have {MOST_CELLS:,} cells"
+        )
+
+
+def check_values(count: int, name: str) -> None:
+    """TableError for a source that logged more numbers than are taken in."""
+    if count > MOST_VALUES:
+        raise TableError(f"{name} holds more than {MOST_VALUES:,} logged values; name a part of it")
 
 
 def open_bytes(path: Path) -> io.BufferedReader:

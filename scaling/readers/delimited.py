@@ -51,6 +51,9 @@ def read_delimited(source: Path | IO[str], name: str = "") -> pd.DataFrame:
                 raise TableError(f"{name} is empty; expected a CSV with a header line and one row a run")
             separator = max(SEPARATORS, key=first.count)
             names = _cells(first, separator, name)
+            bounded = stream.raw
+            assert isinstance(bounded, Bounded)
+            bounded.columns = first.count(separator) + 1
             decimal = "," if separator == ";" and _decimal_commas(sample) else "."
             try:
                 table = pd.read_csv(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import TableError
-from scaling.readers.bounds import MOST_COLUMNS, flat, open_text, parse_json, said
+from scaling.readers.bounds import MOST_COLUMNS, check_cells, flat, open_text, parse_json, said
 from scaling.readers.log import Format, Log
 
 ENDINGS = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -38,6 +38,7 @@ def read_jsonlines(path: Path) -> Log:
             names |= dict.fromkeys(rows[-1])
             if len(names) > MOST_COLUMNS:
                 raise TableError(f"{path} has more than {MOST_COLUMNS:,} names; a table may have that many columns")
+            check_cells(len(rows), len(names), str(path))
     if not rows:
         raise TableError(f"{path} is empty; expected one JSON object a line")
     notes = ("the last line was cut short: it is left out",) if cut else ()

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from scaling.readers.bounds import check_cells
+
 
 @dataclass(frozen=True, eq=False)
 class Log:
@@ -52,8 +54,9 @@ def log_of(
         for row in some:
             known = by_step.setdefault(row["step"], {"run": run})
             twice += any(name in known and known[name] != value for name, value in row.items())
-            known |= row
+            known |= {**row, "run": run}
         curves += by_step.values()
+    check_cells(len(curves), len({name for row in curves for name in row}), "a log")
     if twice:
         notes = [
             *notes,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import TableError
-from scaling.readers.bounds import files_below, read_lines, read_small
+from scaling.readers.bounds import check_values, files_below, read_lines, read_small
 from scaling.readers.log import Format, Log, log_of
 from scaling.readers.settings import read_yaml
 
@@ -21,7 +21,7 @@ def read_mlflow(path: Path) -> Log:
     metas = [f for f in files_below(path) if f.name == "meta.yaml" and _is_run(f.parent)]
     settings: dict[str, dict[str, Any]] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
-    deleted = 0
+    deleted = count = 0
     for meta in metas:
         folder, record = meta.parent, read_yaml(meta)
         if record.get("lifecycle_stage") == "deleted":
@@ -31,6 +31,8 @@ def read_mlflow(path: Path) -> Log:
         run = name if name not in settings else f"{name} ({folder.name[:8]})"
         settings[run] = _params(folder / "params") | {"status": STATUS.get(record.get("status", 0), "")}
         rows[run] = _metrics(folder / "metrics")
+        count += len(rows[run])
+        check_values(count, str(path))
     if not settings:
         raise TableError(f"{path} is a store of MLflow without a run")
     return log_of(settings, rows, [f"{deleted} deleted runs were left out"] if deleted else [])

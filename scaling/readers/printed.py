@@ -17,6 +17,7 @@ from scaling.readers.log import Format, Log, log_of
 
 NUMBER = r"([-+]?(?:[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?|nan|inf))"
 ENDINGS = (".log", ".txt", ".out")
+LONGEST = 500  # characters of a line that are looked at
 LOOK = 5000  # lines in which a log must show itself
 #: What a line says of a step: pattern, and the columns of its groups; the first group is the step.
 STEPS = (
@@ -69,7 +70,7 @@ def parse_printed(lines: Iterable[str]) -> tuple[dict[str, Any], list[dict[str, 
     """Settings and rows out of the lines of one log."""
     settings: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
-    for line in lines:
+    for line in (line[:LONGEST] for line in lines):
         for pattern, columns in STEPS:
             if found := pattern.search(line):
                 rows.append({c: _number(word) for c, word in zip(columns, found.groups(), strict=True)})
@@ -98,7 +99,7 @@ def _shows(file: Path) -> bool:
     """Whether one of the first lines is of a training."""
     if file.suffix not in ENDINGS:
         return False
-    lines = (line for line, _ in zip(read_lines(file, "a log"), range(LOOK), strict=False))
+    lines = (line[:LONGEST] for line, _ in zip(read_lines(file, "a log"), range(LOOK), strict=False))
     try:
         return any(pattern.search(line) for line in lines for pattern, _ in STEPS)
     except TableError:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import TableError
-from scaling.readers.bounds import files_below, said
+from scaling.readers.bounds import check_values, files_below, said
 from scaling.readers.log import Format, Log, log_of
 from scaling.readers.wire import fields, first, float32, float64, signed, text
 
 MOST_EVENT = 2**16  # bytes of an event with scalars
-MOST_EVENTS = 20_000_000  # in one file
+MOST_EVENTS = 20_000_000  # in one file, pictures and graphs included
 NAME = re.compile(r"(^|\.)tfevents\.")
 FLOAT, DOUBLE = 1, 2  # TensorFlow's numbers for types of tensors
 
@@ -81,6 +81,7 @@ def read_tensorboard(path: Path) -> Log:
     settings: dict[str, dict[str, Any]] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
     cut: list[str] = []
+    count = 0
     for file in sorted(files, key=lambda f: (f.parent, f.name)):
         inner = file.parent.relative_to(root).as_posix()
         run = root.resolve().name if inner == "." else inner
@@ -91,6 +92,8 @@ def read_tensorboard(path: Path) -> Log:
                 if isinstance(value, dict):
                     settings[run] |= value
                 else:
+                    count += 1
+                    check_values(count, str(path))
                     rows.setdefault(run, []).append({"step": step, tag: value})
     notes = (
         [f"{len(cut)} event files end within a record, as when a run is stopped: the record is left out"] if cut else []

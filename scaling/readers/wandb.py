@@ -17,7 +17,16 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import TableError
-from scaling.readers.bounds import MOST_BYTES, MOST_RECORD, files_below, flat, parse_json, read_small, said
+from scaling.readers.bounds import (
+    MOST_BYTES,
+    MOST_RECORD,
+    check_values,
+    files_below,
+    flat,
+    parse_json,
+    read_small,
+    said,
+)
 from scaling.readers.log import Format, Log, log_of
 from scaling.readers.settings import read_yaml
 from scaling.readers.wire import fields, text
@@ -26,9 +35,9 @@ BLOCK, HEAD = 32768, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 IDENT = b":W&B"
 SUMMARY, CONFIG = "wandb-summary.json", "config.yaml"
-STATES = {"finished": "finished", "failed": "failed", "crashed": "crashed", "killed": "failed", "running": "running"}
 EDGE = re.compile(r"__(MIN|MAX)$")
-STEPS = ("step", "_step", "global_step", "trainer/global_step", "train/global_step", "iter", "epoch")
+OWN_STEPS = ("trainer/global_step", "train/global_step", "global_step", "step", "iter", "iteration")
+STEPS = ("_step", "epoch", *OWN_STEPS)  # what the first column of an exported chart is called
 
 
 def records(path: Path, cut: list[str]) -> Iterator[bytes]:
@@ -121,11 +130,14 @@ def read_wandb_folder(path: Path) -> Log:
     rows: dict[str, list[dict[str, Any]]] = {}
     cut: list[str] = []
     notes: list[str] = []
+    count = 0
     for file in logs:
         name, kept, history = _read_log(file, cut)
         run = name if name not in settings else f"{name} ({file.stem.removeprefix('run-')})"
         settings[run] = kept
-        rows[run] = [_row(r) for r in history if "_step" in r]
+        rows[run] = _rows(history)
+        count += sum(map(len, rows[run]))
+        check_values(count, str(path))
     for folder in only:
         name = folder.parent.name if folder.name == "files" else folder.name
         summary = flat(
@@ -138,25 +150,28 @@ def read_wandb_folder(path: Path) -> Log:
         )
     if cut:
         notes.append(f"{len(cut)} .wandb files end within a record, as when a run is stopped: the record is left out")
-    said_of_steps = _own_steps(rows)
-    return log_of(settings, rows, [*notes, *said_of_steps])
+    if any(rows.values()):
+        notes.append(_counted(rows))
+    return log_of(settings, rows, notes)
 
 
-def _row(history: dict[str, Any]) -> dict[str, Any]:
-    row = {k: v for k, v in history.items() if isinstance(v, int | float) and k not in ("_timestamp", "_runtime")}
-    row["step"] = row.pop("_step")
-    return row
+def _rows(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The numbers of a history, with W&B's own count of calls under _step."""
+    left = ("_timestamp", "_runtime")
+    rows = [{k: v for k, v in row.items() if isinstance(v, int | float) and k not in left} for row in history]
+    return [row for row in rows if "_step" in row]
 
 
-def _own_steps(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Where a run logs its own count of updates, that is the step: W&B's counts its calls of log."""
-    for own in ("trainer/global_step", "train/global_step", "global_step", "iter", "iteration", "step_"):
-        if any(own in row for some in rows.values() for row in some):
-            for some in rows.values():
-                for row in some:
-                    row["step"] = row.get(own, row["step"])
-            return [f"step read from {own!r}, which the runs logged themselves"]
-    return ["step is W&B's own, which counts calls of log unless the runs gave it a step: check that it counts updates"]
+def _counted(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Give every row a step: the runs' own count of updates where they log one, else W&B's count of calls."""
+    every = [row for some in rows.values() for row in some]
+    own = next((name for name in OWN_STEPS if any(name in row for row in every)), None)
+    for row in every:
+        calls = row.pop("_step")
+        row["step"] = calls if own is None else row.get(own, calls)
+    if own:
+        return f"step read from {own!r}, which the runs logged themselves"
+    return "step is W&B's own, which counts calls of log unless the runs gave it a step: check that it counts updates"
 
 
 def _config(path: Path) -> dict[str, Any]:
