@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from scaling.cli import main
 from scaling.readers.formats import FORMATS, find_format, read_log
 from scaling.reading import Reading
 from tests.test_curves import curves
+from tests.test_fit import runs
 
 LOGS = Path(__file__).parent / "logs"
 # the tiny models of tests/logs/make.py: matrices of 1 block of width 8 and of 2 blocks of width 16, vocabulary 64
@@ -199,6 +201,16 @@ def test_the_count_of_updates_that_a_run_logs_itself_is_its_step() -> None:
     assert [row["step"] for row in rows["a"]] == [100, 1]
 
 
+def test_what_a_resumed_run_logs_again_replaces_what_it_logged_before(tmp_path: Path) -> None:
+    run = tmp_path / "1" / "r"
+    (run / "metrics").mkdir(parents=True)
+    (run / "meta.yaml").write_text("run_name: a\nstatus: 3\n")
+    (run / "metrics" / "val_loss").write_text("1 4.0 0\n2 3.5 10\n3 3.4 20\n4 3.3 10\n5 3.2 20\n")
+    table = scaling.read_table(tmp_path)
+    assert table["loss"].tolist() == [3.2]
+    assert any("2 values were logged again for the same step" in note for note in table.attrs["notes"])
+
+
 # --- ends of runs ---
 
 
@@ -323,3 +335,16 @@ def test_a_law_is_fitted_straight_from_a_folder_of_logs(capsys) -> None:
     assert "may hold" in capsys.readouterr().err
     assert main(["fit", "tissue", logs, "--where", "run == 'gpt-small'"]) == 0
     assert "loss read from column 'val/loss'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["read", "datasets"])
+def test_the_examples_of_a_command_s_help_run(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    curves().to_csv("curves.csv", index=False)
+    runs().to_csv("runs.csv", index=False)
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = capsys.readouterr().out.partition("examples:\n")[2].splitlines()
+    assert len(lines) >= 2
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, line
