@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import sqlite3
 import struct
 import time
 import tracemalloc
@@ -265,6 +267,34 @@ def test_a_damaged_wandb_log_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, "a record's checksum is wrong")
     (tmp_path / "run-x.wandb").write_bytes(b"rubbish")
     refused(tmp_path, "does not begin as a .wandb file")
+
+
+# --- MLflow's database ---
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("CREATE TABLE a (b)", "without MLflow's table runs, params, metrics"),
+        ("CREATE VIEW runs AS SELECT load_extension('x'); CREATE TABLE params (a); CREATE TABLE metrics (a)", "runs"),
+        ("CREATE TABLE runs (a); CREATE TABLE params (a); CREATE TABLE metrics (a)", "no such column"),
+        ("CREATE TABLE runs (run_uuid, name, status, lifecycle_stage); CREATE TABLE params (run_uuid, key, value); "
+         "CREATE TABLE metrics (run_uuid, key, value, step, is_nan, timestamp)", "without a run"),
+    ],
+    ids=["other tables", "a view", "other columns", "empty"],
+)  # fmt: skip
+def test_a_database_that_is_no_store_of_mlflow_is_refused(tmp_path: Path, script: str, says: str) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.executescript(script)
+    refused(tmp_path / "mlflow.db", says)
+
+
+def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    data = (LOGS / "mlflow_database" / "mlflow.db").read_bytes()
+    (tmp_path / "mlflow.db").write_bytes(data[: len(data) // 2])
+    refused(tmp_path / "mlflow.db", "as a store of MLflow")
+    (tmp_path / "mlflow.db").write_bytes(data[:100] + b"\xff" * 4000)
+    refused(tmp_path, "as a store of MLflow")
 
 
 # --- other logs ---

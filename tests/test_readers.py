@@ -39,7 +39,7 @@ def test_one_training_logged_by_four_libraries_is_read_as_the_same_curves(name: 
         np.testing.assert_allclose(lr[steps // 8 : 40], expected[steps // 8 : 40], atol=1.2e-4)
 
 
-@pytest.mark.parametrize("name", ["wandb", "mlflow", "tensorboard", "lightning", "wandb_files"])
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "mlflow_database", "tensorboard", "lightning", "wandb_files"])
 def test_final_losses_and_sizes_come_out_of_a_folder_of_logs(name: str) -> None:
     table = scaling.read_table(LOGS / name).set_index("run")
     runs = dict(zip(SIZES, SIZES, strict=True))
@@ -114,7 +114,8 @@ def test_what_nanochat_prints_is_read_with_its_loss_in_nats(tmp_path: Path) -> N
 
 
 def test_a_log_of_one_format_is_known_by_what_it_holds() -> None:
-    names = {"wandb": "wandb", "wandb_files": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard",
+    names = {"wandb": "wandb", "wandb_files": "wandb", "mlflow": "mlflow",
+             "mlflow_database": "mlflow-db", "tensorboard": "tensorboard",
              "huggingface": "huggingface", "lightning": "lightning", "nanogpt": "printed",
              "wandb_exports/chart.csv": "csv"}  # fmt: skip
     assert {folder: read_log(LOGS / folder)[0] for folder in names} == names

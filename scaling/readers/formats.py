@@ -12,6 +12,7 @@ from scaling.readers.jsonlines import JSONLINES
 from scaling.readers.lightning import LIGHTNING
 from scaling.readers.log import Format, Log
 from scaling.readers.mlflow import MLFLOW
+from scaling.readers.mlflow_database import MLFLOW_DATABASE
 from scaling.readers.parquet import PARQUET
 from scaling.readers.printed import PRINTED
 from scaling.readers.sweep import SWEEP
@@ -19,7 +20,7 @@ from scaling.readers.tensorboard import TENSORBOARD
 from scaling.readers.wandb import WANDB
 
 FORMATS: tuple[Format, ...] = (
-    SWEEP, WANDB, MLFLOW, HUGGINGFACE, LIGHTNING, TENSORBOARD, PARQUET, JSONLINES, PRINTED, DELIMITED,
+    SWEEP, WANDB, MLFLOW, MLFLOW_DATABASE, HUGGINGFACE, LIGHTNING, TENSORBOARD, PARQUET, JSONLINES, PRINTED, DELIMITED,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ fixed; losses repeat on one version of torch. The versions that made the files a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -177,6 +178,31 @@ def make_mlflow(folder: Path) -> None:
         meta.write_text(
             meta.read_text().replace(folder.as_uri(), "file:///logs").replace("user_id: root", "user_id: me")
         )
+
+
+def make_mlflow_database(folder: Path) -> None:
+    """MLflow's store in SQLite (which also needs sqlalchemy and alembic), without the tables that nothing reads."""
+    import sqlite3
+
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_experiment("tiny")
+    for size in SIZES:
+        with mlflow.start_run(run_name=f"gpt-{size}"):
+            mlflow.log_params(config(size))
+            for step, lr, loss, val in training(size):
+                if val is not None:
+                    mlflow.log_metrics({"train/loss": loss, "lr": lr, "val/loss": val}, step=step)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        for (name,) in names.fetchall():
+            if name not in ("runs", "params", "metrics"):
+                database.execute(f"DROP TABLE {name}")
+        database.execute("UPDATE runs SET user_id = 'me', artifact_uri = 'logs'")
+        database.commit()
+        database.execute("PRAGMA page_size = 512")
+        database.execute("VACUUM")
 
 
 def make_huggingface(folder: Path) -> None:
