@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,23 @@ class Tokens:
         if not self.parts:
             object.__setattr__(self, "parts", (Part("", 0, len(self.train), 0, len(self.validation)),))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays that are mapped files go to another process by name: a corpus may be larger than a pipe likes."""
+        return {
+            name: _Mapped(str(value.filename), value.dtype.str, value.offset, value.shape)
+            if _is_mapped(value)
+            else value
+            for name, value in self.__dict__.items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            self.__dict__[name] = (
+                np.memmap(value.file, value.dtype, "r", value.offset, value.shape)
+                if isinstance(value, _Mapped)
+                else value
+            )
+
     @cached_property
     def digest(self) -> str:
         """Twelve hexadecimal digits of a hash of the manifest: losses compare only where it is equal."""
@@ -75,6 +93,20 @@ class Tokens:
         names = [part.name for part in self.parts]
         text = json.dumps(what if names == [""] else [*what, names], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class _Mapped(NamedTuple):
+    """A whole array in a file."""
+
+    file: str
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+
+
+def _is_mapped(value: Any) -> bool:
+    """Whether this is an array mapped from a file, and not a part of one, which still has the offset of the whole."""
+    return isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap)
 
 
 def load(source: str | os.PathLike[str] | Source = STDLIB) -> Tokens:

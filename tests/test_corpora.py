@@ -108,6 +108,18 @@ def test_the_file_kept_beside_the_runs_gives_the_same_corpus_again(folder, tmp_p
     assert kept.stem.removeprefix("tokenizer-") == record["tokenizer_digest"]
 
 
+def test_the_digest_of_a_tokenizer_is_that_of_what_its_file_says(folder, tmp_path):
+    tokens = load(Source(str(folder), tokenizer="bpe:280"))
+    assert tokens.tokenizer_json is not None
+    record = json.loads(tokens.tokenizer_json)
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps(dict(reversed(record.items())), indent=3))
+    assert load(Source(str(folder), tokenizer=str(path))).digest == tokens.digest
+    record["pre_tokenizer"]["use_regex"] = False
+    path.write_text(json.dumps(record))
+    assert load(Source(str(folder), tokenizer=str(path))).digest != tokens.digest
+
+
 def test_long_files_are_encoded_in_pieces_that_end_at_line_breaks(folder, monkeypatch):
     whole = load(Source(str(folder), tokenizer="bpe:280"))
     monkeypatch.setattr(tokenizers, "PIECE", 100)
@@ -232,6 +244,19 @@ def test_damaged_shards_are_refused_by_name(tmp_path, ids, damage, message):
     damage(folder, ids)
     with pytest.raises(ScalingError, match=message):
         load(Source(str(folder), format="shards", vocab=50257))
+
+
+def test_mapped_shards_go_to_another_process_by_name(tmp_path, ids):
+    big = np.resize(ids, 200_000)
+    for name in ("train.bin", "val.bin"):
+        write_llmc(tmp_path / name, big)
+    tokens = load(Source(str(tmp_path), format="shards", vocab=50257))
+    sent = pickle.dumps(tokens)
+    assert len(sent) < 5000
+    there = pickle.loads(sent)
+    assert np.array_equal(there.train, big) and there.parts == tokens.parts and there.digest == tokens.digest
+    part = replace(tokens, train=tokens.train[5:])  # a part of a file goes by value
+    assert np.array_equal(pickle.loads(pickle.dumps(part)).train, big[5:])
 
 
 def test_a_pickle_beside_shards_is_never_opened(tmp_path, ids):

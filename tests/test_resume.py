@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sweeps import checkpoint, pool, records, slots, train, workers
 from sweeps.optim import empty_state
 from sweeps.runs import Run, Stack
 from sweeps.slots import Training
+from sweeps.tokens import Part
 from tests.lives import Life
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
 
@@ -132,6 +134,27 @@ def train_until(out: Path, stack: Stack, steps: int, **options: Any) -> None:
     with pytest.raises(Killed):
         opened(out, stack)
         train.train_stack(stack, TOKENS, out, device=CPU, checkpoint_seconds=-1, stopping=stopping, **options)
+
+
+def test_runs_on_mixtures_and_few_tokens_continue_where_they_were(tmp_path: Path) -> None:
+    text, half = a_text(), 9000
+    parts = (Part("first", 0, half, 0, 1000), Part("second", half, half, 1000, 1000))
+    tokens = replace(text, parts=parts)
+    both = (("first", 0.75), ("second", 0.25))
+    runs = [a_run(steps=40, mixture=both), a_run(steps=40, mixture=both, unique_tokens=320)]
+    left, stopped = tmp_path / "left", tmp_path / "stopped"
+    stack = forked(*runs)
+    assert train.train_stack(stack, tokens, opened(left, stack), device=CPU)
+    asked: list[int] = []
+    assert not train.train_stack(
+        stack, tokens, opened(stopped, stack), device=CPU, stopping=lambda: asked.append(0) or len(asked) > 3
+    )
+    assert 0 < len(curve(stopped, runs[0])) < 40
+    assert train.train_stack(stack, tokens, stopped, device=CPU)
+    for run in runs:
+        assert repeatable(stopped, run) == repeatable(left, run)
+    losses = [[row["train_loss"] for row in curve(left, run)] for run in runs]
+    assert losses[0] != losses[1]
 
 
 def some_runs() -> list[Run]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,10 +155,11 @@ def _from_json(name: str, text: str) -> Tokenizer:
         raise ScalingError(f"{name} is no tokenizer file of the tokenizers library: {error}") from error
     made.no_truncation()
     made.no_padding()
-    text = made.to_str()
+    # of the file and not of `to_str`, which other versions of the library may lay out in another way
+    what = json.dumps(json.loads(text) | {"truncation": None, "padding": None}, sort_keys=True)
     return Tokenizer(
         name,
-        hashlib.sha256(text.encode()).hexdigest()[:12],
+        hashlib.sha256(what.encode()).hexdigest()[:12],
         max(made.get_vocab(with_added_tokens=True).values()) + 1,
         text,
         lambda texts: (one.ids for one in made.encode_batch_fast(texts, add_special_tokens=False)),
