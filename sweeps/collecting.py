@@ -29,8 +29,9 @@ from sweeps.records import (
     writing,
 )
 
-#: Begins the columns that a mixture adds to the table of runs, one a source: its share of the training sequences.
-SHARE = "share_"
+#: Begin the columns that named sources add to the table of runs, one a source: its share of the training sequences,
+#: and the final loss on its part of the validation set.
+SHARE, LOSS = "share_", "loss_on_"
 
 
 def status(out: str | os.PathLike[str]) -> pd.DataFrame:
@@ -93,8 +94,10 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
             curves.append(curve)
     table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
     floats = dict.fromkeys(("loss", "loss_se", "bits_per_byte"), float)  # also where no run has any
-    shares = list(dict.fromkeys(name for row in runs for name in row if name.startswith(SHARE)))
-    rows = pd.DataFrame(runs, columns=[*RUNS, *shares]).astype(floats).fillna(dict.fromkeys(shares, 0.0))
+    begins = ((name, start) for row in runs for name in row for start in (SHARE, LOSS) if name.startswith(start))
+    sources = list(dict.fromkeys(name.removeprefix(start) for name, start in begins))
+    shares, losses = ([start + source for source in sources] for start in (SHARE, LOSS))
+    rows = pd.DataFrame(runs, columns=[*RUNS, *shares, *losses]).astype(floats).fillna(dict.fromkeys(shares, 0.0))
     return rows, table.reindex(columns=list(CURVES))
 
 
@@ -142,6 +145,7 @@ def _row(
             "flops_marginal": record["flops_marginal"],
         }
         | {SHARE + source: weight for source, weight in run.get("mixture", ())}
+        | {LOSS + source: loss for source, loss in final.get("loss_by_source", {}).items()}
     )
 
 

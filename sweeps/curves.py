@@ -6,11 +6,12 @@ A row belongs to an edge and goes to the curve of every run through it that has 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sweeps import records
@@ -27,6 +28,7 @@ class Curves:
     run         any run of the stack: its shape decides what is logged and what it costs
     unfinished  keys of the runs without a final file
     counts      numbers of updates after which every run is validated
+    sources     name of a source -> places of its sequences in the validation set; empty for a corpus of one source
     check       raises where this process may no longer write; asked before it does
     """
 
@@ -36,8 +38,12 @@ class Curves:
     counts: frozenset[int]
     bytes_per_token: float | None
     check: Callable[[], None] = lambda: None
+    sources: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     waiting: dict[str, tuple[Edge, list[Row]]] = field(default_factory=dict)
     last: dict[str, Row] = field(default_factory=dict)
+    by_source: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # edge -> its last validation, source by source
 
 
 def add(curves: Curves, edge: Edge, first: int, metrics: NDArray, seconds: NDArray) -> bool:
@@ -83,13 +89,18 @@ def is_whole(out: Path, forks: Forks, key: str, count: int) -> bool:
     return [step for step, _ in records.whole_rows(out, key) if step < count] == logged
 
 
-def validate(curves: Curves, edge: Edge, loss: float, spread: float) -> bool:
-    """Write a validation into the last row of `edge`; False, and nothing written, if the loss is not finite."""
+def validate(curves: Curves, edge: Edge, loss: float, spread: float, each: NDArray | None = None) -> bool:
+    """Write a validation into the last row of `edge`; False, and nothing written, if the loss is not finite.
+
+    each  loss of every validation sequence, (count,)
+    """
     if not math.isfinite(loss):
         return False
     row = curves.last[edge.name]
     row["val_loss"] = float(loss)
     row["val_loss_se"] = float(spread) if math.isfinite(spread) else None  # one sequence has no spread
+    if each is not None:
+        curves.by_source[edge.name] = {name: float(each[places].mean()) for name, places in curves.sources.items()}
     if curves.bytes_per_token is not None:  # of shards nobody may know it
         row["val_bits_per_byte"] = float(loss) / math.log(2) / curves.bytes_per_token
     return True
@@ -129,6 +140,7 @@ def _close(curves: Curves, edge: Edge, keys: tuple[str, ...], status: str) -> No
             "loss": last["val_loss"] if finished else None,
             "loss_se": last["val_loss_se"] if finished else None,
             "bits_per_byte": last["val_bits_per_byte"] if finished else None,
+            **({"loss_by_source": curves.by_source[edge.name]} if finished and curves.sources else {}),
             "train_loss": last.get("train_loss"),
             "flops": last.get("flops"),
             "seconds": last.get("seconds"),

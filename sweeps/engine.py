@@ -232,8 +232,9 @@ class Engine:
 
 
 @torch.no_grad()
-def evaluate(engine: Engine, places: Sequence[int], inputs: Tensor) -> tuple[NDArray, NDArray]:
-    """Losses of the replicas at `places` on `inputs` (count, ...) and their standard errors over these, (len(places),).
+def evaluate(engine: Engine, places: Sequence[int], inputs: Tensor) -> tuple[NDArray, NDArray, NDArray]:
+    """Losses of the replicas at `places` on `inputs` (count, ...) and their standard errors over these, (len(places),)
+    each, and the losses on each of the inputs, (len(places), count).
 
     Where steps are compiled, places and inputs are filled up to few sizes, so that nothing is compiled again.
     """
@@ -249,7 +250,7 @@ def evaluate(engine: Engine, places: Sequence[int], inputs: Tensor) -> tuple[NDA
             parts.append(engine.validation_of(flat, everywhere).mean(dim=2))
     means = torch.cat(parts, dim=1)[: len(places), :count].double().cpu().numpy()
     spread = means.std(axis=1, ddof=1) / math.sqrt(count) if count > 1 else np.full(len(places), math.nan)
-    return means.mean(axis=1), spread
+    return means.mean(axis=1), spread, means
 
 
 def _filled(places: int) -> int:

@@ -87,6 +87,12 @@ def validation_sources(tokens: Tokens, count: int) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(tokens.parts)), _validation_counts(tokens, count))
 
 
+def sources_of_validation(tokens: Tokens, count: int) -> dict[str, NDArray[np.int64]]:
+    """Name of a source -> places of its sequences in the validation set; empty for a corpus of one source."""
+    sources = validation_sources(tokens, count)
+    return {part.name: np.flatnonzero(sources == i) for i, part in enumerate(tokens.parts) if part.name}
+
+
 def check_run(tokens: Tokens, run: Run) -> None:
     """ScalingError where the corpus does not hold what `run` asks for: sequences, sources, tokens, vocabulary."""
     if run.vocab < tokens.vocab:

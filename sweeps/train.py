@@ -28,6 +28,7 @@ from sweeps.devices import peak_flops
 from sweeps.engine import DEFAULT, Engine, Mode, evaluate, forget_other_shapes
 from sweeps.forks import Forks
 from sweeps.objectives import Feed, objective_of
+from sweeps.order import sources_of_validation
 from sweeps.progress import Clock, Meter, Report
 from sweeps.runs import Edge, Run, Stack, validation_counts
 from sweeps.slots import Training, fill, free, held, keep, slot_runs
@@ -119,7 +120,8 @@ def train_stack(
     for key, count in behind.items():
         records.truncate_rows(out, key, count - 1)
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
-    log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check)
+    sources = sources_of_validation(tokens, run.val_sequences)
+    log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check, sources)
     meter = Meter(forks, tuple(training.planned), steps_done(training, forks), peak_flops(device, run.dtype))
     meter.clock.add("measuring", measuring)
     clock, desk, feed = meter.clock, Desk(waits=device.type == "cuda"), Feed(tokens)
@@ -155,9 +157,9 @@ def train_stack(
             places = [place for place, _ in due]
             with clock.on("validation" if engine.is_ready_for(len(places)) else "compile"):
                 values = evaluate(engine, places, corpus.validation)
-            for (place, edge), loss, spread in zip(due, *values, strict=True):
+            for (place, edge), loss, spread, each in zip(due, *values, strict=True):
                 if math.isfinite(loss):
-                    desk.put(partial(curves.validate, log, edge, loss, spread))
+                    desk.put(partial(curves.validate, log, edge, loss, spread, each))
                 else:
                     close_diverged(training, forks, place, log, desk)
             desk.put(partial(curves.flush, log))

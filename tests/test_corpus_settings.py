@@ -104,6 +104,7 @@ def test_runs_without_caps_and_mixtures_keep_their_stacks_and_trunks():
 
 MISTAKES = {
     "a weight of 0": (SOURCES.replace("weight = 3", "weight = 0"), "words.weight must be a number above 0"),
+    "a name with a comma": ('[corpus.sources."a,b"]\nsource = "words"\n', "letters, digits, _ or -, got 'a,b'"),
     "a key of the corpus that its sources say": (
         '[corpus]\nsource = "x"\n' + SOURCES,
         "unknown key 'source' in corpus, whose sources say the rest; did you mean sources",
@@ -168,13 +169,15 @@ def test_collected_runs_know_their_unique_tokens_epochs_and_shares(write, tmp_pa
     write_manifest(out, tokens)
     for run in with_corpus(grid, tokens.digest).runs:
         open_run(out, run, stack="s", trunk="t", flops=1.0, flops_marginal=1.0)
-        write_final(out, run.key, {"status": "finished", "loss": 2.0, "loss_se": 0.1, "bits_per_byte": 3.0})
+        write_final(out, run.key, {"status": "finished", "loss": 2.0, "loss_se": 0.1, "bits_per_byte": 3.0,
+                                    "loss_by_source": {"words": 1.5, "letters": 2.5}})  # fmt: skip
     runs = collect(out)[0].set_index("group")
     assert runs["U"].to_dict() == {"main": 160, "all": len(tokens.train), "one": tokens.parts[0].tokens}
     assert runs.loc["main", "epochs"] == 2.0
     assert runs["share_words"].to_dict() == {"main": 0.75, "all": 0.75, "one": 1.0}
     assert runs["share_letters"].to_dict() == {"main": 0.25, "all": 0.25, "one": 0.0}
     assert runs["epochs"].to_list() == (runs["D"] / runs["U"]).to_list()
+    assert set(runs["loss_on_words"]) == {1.5} and set(runs["loss_on_letters"]) == {2.5}
     text = tmp_path / "runs.csv"
     text.write_text(to_csv(runs.reset_index()))
     table = scaling.read_table(text)

@@ -153,6 +153,10 @@ def test_runs_on_mixtures_and_few_tokens_continue_where_they_were(tmp_path: Path
     assert train.train_stack(stack, tokens, stopped, device=CPU)
     for run in runs:
         assert repeatable(stopped, run) == repeatable(left, run)
+    for run in runs:
+        by_source = final(left, run)["loss_by_source"]
+        assert sum(by_source.values()) / 2 == pytest.approx(final(left, run)["loss"], rel=1e-12)  # three sequences each
+        assert by_source["first"] != by_source["second"]
     losses = [[row["train_loss"] for row in curve(left, run)] for run in runs]
     assert losses[0] != losses[1]
 

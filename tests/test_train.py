@@ -199,11 +199,12 @@ def test_the_validation_loss_is_the_mean_over_sequences_with_its_standard_error(
     state.weights[:] = rows + 0.1 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
     corpus = train.on_device(TOKENS, run, CPU)
     engine = Engine(run, state, corpus.train, Mode(), 1)
-    loss, spread = evaluate(engine, [2, 0], corpus.validation)
+    loss, spread, one_by_one = evaluate(engine, [2, 0], corpus.validation)
     each = losses(leaves(state.weights[2:], run), corpus.validation[None], run)[0].mean(dim=1).detach().numpy()
     assert len(each) == run.val_sequences and len(set(each)) == len(each)
     assert loss[0] == pytest.approx(each.mean(), rel=1e-12)
     assert spread[0] == pytest.approx(each.std(ddof=1) / np.sqrt(len(each)), rel=1e-12)
+    assert one_by_one[0] == pytest.approx(each, rel=1e-12)
     assert loss[1] != loss[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def _mixture(where: Path, table: Mapping[str, Any]) -> Source:
     parts = []
     for name, own in named.items():
         place = f"corpus.sources.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ScalingError(f"{where}: the name of a source must be letters, digits, _ or -, got {name!r}")
         weight = own.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ScalingError(f"{where}: {place}.weight must be a number above 0, got {weight!r}")
