@@ -186,7 +186,7 @@ class _Queue:
     slots: dict[str, int] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
 
-    def take(self, say: Callable[[str], None]) -> Stack | None:
+    def take(self, screen: Bars | Lines) -> Stack | None:
         """The largest stack that no other process holds."""
         held = holders(self.out) if self.left else {}
         for stack in self.left:
@@ -196,17 +196,19 @@ class _Queue:
                 return stack
             if (stack.key, holder.id) not in self.told:
                 self.told.add((stack.key, holder.id))
-                say(f"{stack.key}  {holder.name} trains it")
+                screen.mark(stack.key, f"{holder.name} trains it")
         return None
 
-    def note(self, stack: Stack, outcome: Outcome, say: Callable[[str], None]) -> None:
+    def note(self, stack: Stack, outcome: Outcome, screen: Bars | Lines) -> None:
         """Take in how a stack's training ended: put it back where it is to be tried again."""
         if outcome.state == "memory" and outcome.slots > 1:
             self.slots[stack.key] = outcome.slots // 2
-            say(f"{stack.key}  {outcome.message}; again with {outcome.slots // 2}")
+            screen.say(f"{stack.key}  {outcome.message}; again with {outcome.slots // 2}")
         elif outcome.state == "memory":
             outcome = replace(outcome, state="failed", message=f"{outcome.message}: this shape does not fit")
             keep_failure(self.out, stack, outcome.message)
+        if outcome.state == "failed":
+            screen.mark(stack.key, "failed")
         if outcome.state in ("memory", "elsewhere"):
             self.left = sorted([*self.left, stack], key=cost, reverse=True)
         else:
@@ -237,15 +239,15 @@ class _Work:
 
 def _train_in_turn(work: _Work) -> None:
     """Train what is left in this process; returns with something left if that needs a fresh one."""
-    queue, say = work.queue, work.screen.say
+    queue, screen = work.queue, work.screen
     while queue.left:
         if work.stopping():
             queue.end("stopped")
-        elif (stack := queue.take(say)) is not None:
+        elif (stack := queue.take(screen)) is not None:
             outcome = train_here(
-                stack, work.tokens, work.out, work.options, stopping=work.stopping, report=work.screen.show, say=say
+                stack, work.tokens, work.out, work.options, stopping=work.stopping, report=screen.show, say=screen.say
             )
-            queue.note(stack, outcome, say)
+            queue.note(stack, outcome, screen)
             if outcome.state == "memory":
                 return
         elif work.wait_for_others:
@@ -256,7 +258,7 @@ def _train_in_turn(work: _Work) -> None:
 
 def _spread(work: _Work, seats: Sequence[str]) -> None:
     """Train what is left, one process a seat (the name of a device); one that dies fails its stack and is replaced."""
-    queue, say = work.queue, work.screen.say
+    queue, screen = work.queue, work.screen
     workers, free, told = list[Worker](), list(seats), False
     try:
         while queue.left or any(worker.stack for worker in workers):
@@ -266,7 +268,7 @@ def _spread(work: _Work, seats: Sequence[str]) -> None:
                     worker.process.terminate()  # SIGTERM: write a checkpoint and end
                 told = True
             idle = [worker for worker in workers if worker.stack is None]
-            while (idle or free) and (stack := queue.take(say)) is not None:
+            while (idle or free) and (stack := queue.take(screen)) is not None:
                 if not idle:
                     idle.append(start(work.tokens, work.out, replace(work.options, device=free.pop(0))))
                     workers.append(idle[-1])
@@ -297,7 +299,7 @@ def _listen(worker: Worker, work: _Work, told: bool) -> bool:
             text = death(worker)
             if not told:
                 keep_failure(work.out, stack, text)
-            work.queue.note(stack, Outcome(stack.key, "stopped" if told else "failed", text), work.screen.say)
+            work.queue.note(stack, Outcome(stack.key, "stopped" if told else "failed", text), work.screen)
         return False
     if isinstance(message, Report):
         work.screen.show(message)
@@ -307,5 +309,5 @@ def _listen(worker: Worker, work: _Work, told: bool) -> bool:
         return True
     stack, worker.stack = worker.stack, None
     assert stack is not None, "an outcome without work"
-    work.queue.note(stack, message, work.screen.say)
+    work.queue.note(stack, message, work.screen)
     return message.state != "memory"

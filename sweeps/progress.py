@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from sweeps.forks import Forks
 from sweeps.runs import Stack
 
 #: Seconds between two plain lines of one stack.
 LINE_SECONDS = 15.0
+#: Bars at once, as long as some have ended: a terminal shows no more lines than it has.
+MOST_BARS = 12
 #: What the time of a stack is counted for; what is left is the rest.
 SPENT = ("steps", "validation", "checkpoints", "measuring", "compile")
 
@@ -92,11 +94,40 @@ class Meter:
         )
 
 
-class Lines:
-    """Plain lines: one per stack at its start, every LINE_SECONDS, and at its end."""
+class Overall:
+    """How far all stacks are together, by their FLOP, from the latest report of each."""
 
-    def __init__(self, file: TextIO) -> None:
-        self.file, self.said, self.latest = file, dict[str, float](), dict[str, Report]()
+    def __init__(self, stacks: Sequence[Stack]) -> None:
+        self.sizes = {stack.key: _flops(stack) for stack in stacks}
+        self.first, self.latest = dict[str, float](), dict[str, Report]()
+        self.begin = time.monotonic()
+
+    def show(self, report: Report) -> None:
+        """Take in a report."""
+        self.latest[report.stack] = report
+        self.first.setdefault(report.stack, _share(report))
+
+    @property
+    def share(self) -> float:
+        """Fraction of the work that is done, also by processes before this one."""
+        return sum(_share(r) * self.sizes[key] for key, r in self.latest.items()) / sum(self.sizes.values())
+
+    @property
+    def words(self) -> str:
+        """Stacks done, and time left at the pace so far."""
+        done = sum(report.state == "done" for report in self.latest.values())
+        text = f"{done} of {len(self.sizes)} stacks done"
+        made = self.share - sum(share * self.sizes[key] for key, share in self.first.items()) / sum(self.sizes.values())
+        if made <= 0 or self.share >= 1:
+            return text
+        return f"{text}  {_clock((1 - self.share) / made * (time.monotonic() - self.begin))} left"
+
+
+class Lines:
+    """Plain lines: one per stack at its start, every LINE_SECONDS, and at its end; then one for all."""
+
+    def __init__(self, stacks: Sequence[Stack], file: TextIO) -> None:
+        self.file, self.said, self.overall = file, dict[str, float](), Overall(stacks)
 
     def __enter__(self) -> Lines:
         return self
@@ -104,20 +135,30 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return None
 
+    @property
+    def latest(self) -> dict[str, Report]:
+        return self.overall.latest
+
     def show(self, report: Report) -> None:
-        self.latest[report.stack] = report
+        self.overall.show(report)
         now = time.monotonic()
         if report.state == "training" and now - self.said.get(report.stack, -LINE_SECONDS) < LINE_SECONDS:
             return
         self.said[report.stack] = now
         print(line(report), file=self.file, flush=True)
+        if report.state == "done" and report.total and len(self.overall.sizes) > 1:
+            print(f"all stacks  {self.overall.share:4.0%}  {self.overall.words}", file=self.file, flush=True)
+
+    def mark(self, stack: str, text: str) -> None:
+        """Say what has become of a stack that is not in training here."""
+        print(f"{stack}  {text}", file=self.file, flush=True)
 
     def say(self, text: str) -> None:
         print(text, file=self.file, flush=True)
 
 
 class Bars:
-    """One live bar per stack."""
+    """A live bar for every stack that has begun, the last MOST_BARS of them, and one for all."""
 
     def __init__(self, stacks: Sequence[Stack], file: TextIO) -> None:
         from rich.console import Console  # only a terminal pays for it
@@ -130,8 +171,12 @@ class Bars:
             TextColumn("{task.fields[words]}"),
             console=Console(file=file),
         )
-        self.latest = dict[str, Report]()
-        self.tasks = {s.key: self.progress.add_task(s.key, total=None, start=False, words="waiting") for s in stacks}
+        self.overall = Overall(stacks)
+        self.tasks = {
+            s.key: self.progress.add_task(s.key, total=None, start=False, visible=False, words="waiting")
+            for s in stacks
+        }
+        self.all = self.progress.add_task("all stacks", total=1.0, visible=len(stacks) > 1, words="")
 
     def __enter__(self) -> Bars:
         self.progress.start()
@@ -142,13 +187,30 @@ class Bars:
     ) -> None:
         self.progress.stop()
 
+    @property
+    def latest(self) -> dict[str, Report]:
+        return self.overall.latest
+
     def show(self, report: Report) -> None:
-        self.latest[report.stack] = report
+        self.overall.show(report)
         task = self.tasks[report.stack]
         self.progress.start_task(task)
-        self.progress.update(
-            task, completed=report.tokens if report.total else 1, total=report.total or 1, words=words(report)
+        self._update(
+            report.stack, completed=report.tokens if report.total else 1, total=report.total or 1, words=words(report)
         )
+        self.progress.update(self.all, completed=self.overall.share, words=self.overall.words)
+
+    def mark(self, stack: str, text: str) -> None:
+        """Say what has become of a stack that is not in training here."""
+        self._update(stack, words=text)
+
+    def _update(self, stack: str, **fields: Any) -> None:
+        """Change a bar and show it; the one that ended first makes room for it."""
+        self.progress.update(self.tasks[stack], visible=True, **fields)
+        shown = [key for key, task in self.tasks.items() if self.progress.tasks[task].visible]
+        ended = [key for key, report in self.latest.items() if key in shown and report.state == "done"]
+        for key in ended[: max(0, len(shown) - MOST_BARS)]:
+            self.progress.update(self.tasks[key], visible=False)
 
     def say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False)
@@ -157,13 +219,12 @@ class Bars:
 def display(stacks: Sequence[Stack], file: TextIO | None = None) -> Bars | Lines:
     """Bars where `file` (stderr unless given) is a terminal, lines elsewhere. A context manager with show and say."""
     file = file or sys.stderr
-    return Bars(stacks, file) if file.isatty() else Lines(file)
+    return Bars(stacks, file) if file.isatty() else Lines(stacks, file)
 
 
 def line(report: Report) -> str:
     """A report as one line of text."""
-    share = report.tokens / report.total if report.total else 1.0
-    return f"{report.stack}  {share:4.0%}  {words(report)}"
+    return f"{report.stack}  {_share(report):4.0%}  {words(report)}"
 
 
 def words(report: Report) -> str:
@@ -196,6 +257,15 @@ def summary(reports: Sequence[Report]) -> str:
     if len(peaks) == 1 and (peak := peaks.pop()) is not None:
         text += f", MFU {flops / spent['steps'] / peak:.1%}"
     return text
+
+
+def _share(report: Report) -> float:
+    return report.tokens / report.total if report.total else 1.0
+
+
+def _flops(stack: Stack) -> float:
+    run, steps = stack.runs[0], sum(edge.stop - edge.start for edge in stack.edges)
+    return steps * run.tokens_per_step * run.flops_per_token["6N_with_attention"]
 
 
 def _short(value: float) -> str:

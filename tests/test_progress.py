@@ -6,6 +6,8 @@ import io
 import time
 from dataclasses import replace
 
+import pytest
+
 from sweeps import progress
 from sweeps.progress import Bars, Lines, Report
 from tests.stacks import a_run, alone
@@ -30,19 +32,20 @@ def test_nothing_is_promised_before_anything_is_known() -> None:
 
 
 def test_lines_are_few() -> None:
-    file = io.StringIO()
-    with Lines(file) as screen:
+    file, stack = io.StringIO(), alone(a_run())
+    with Lines([stack], file) as screen:
         for tokens in range(0, 6_000_000, 1000):
-            screen.show(replace(LOOK, tokens=tokens))
-        screen.show(replace(LOOK, state="done"))
+            screen.show(replace(LOOK, stack=stack.key, tokens=tokens))
+        screen.show(replace(LOOK, stack=stack.key, state="done"))
     assert len(file.getvalue().splitlines()) == 2
 
 
-def test_a_terminal_gets_a_bar_a_stack_and_a_file_gets_lines() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_a_terminal_gets_a_bar_a_stack_and_a_file_gets_lines() -> None:
     stack = alone(a_run())
     assert isinstance(progress.display([stack], io.StringIO()), Lines)
     screen = progress.display([stack], Terminal())
@@ -52,6 +55,44 @@ def test_a_terminal_gets_a_bar_a_stack_and_a_file_gets_lines() -> None:
     task = screen.progress.tasks[0]
     assert (task.completed, task.total) == (1_500_000, 6_000_000)
     assert "loss 2.346" in task.fields["words"]
+
+
+def test_a_hundred_stacks_leave_room_for_the_bar_of_all() -> None:
+    *stacks, last = [alone(a_run(width=8 * i)) for i in range(1, 102)]
+    screen = progress.display([*stacks, last], Terminal())
+    assert isinstance(screen, Bars)
+    with screen:
+        for done, stack in enumerate(stacks):
+            screen.show(replace(LOOK, stack=stack.key))
+            shown = [task.description for task in screen.progress.tasks if task.visible]
+            assert len(shown) == min(done + 1, progress.MOST_BARS) + 1
+            assert {stack.key, "all stacks"} <= set(shown)  # what is in training is seen
+            screen.show(replace(LOOK, stack=stack.key, state="done", tokens=LOOK.total))
+        screen.mark(last.key, "failed")
+    assert screen.progress.tasks[100].fields["words"] == "failed" and screen.progress.tasks[100].visible
+    assert screen.progress.tasks[-1].fields["words"].startswith("100 of 101 stacks done")
+
+
+def test_the_whole_counts_stacks_by_their_work_and_the_pace_by_what_was_done_here() -> None:
+    small, large = alone(a_run()), replace(alone(a_run(steps=150)), key="large")
+    overall = progress.Overall([small, large])
+    overall.begin -= 60
+    overall.show(replace(LOOK, stack=large.key, tokens=0, total=1000))
+    overall.show(replace(LOOK, stack=small.key, state="done", tokens=0, total=0))  # before this process
+    assert (overall.share, overall.words) == (0.25, "1 of 2 stacks done")
+    overall.show(replace(LOOK, stack=large.key, tokens=500, total=1000))
+    assert overall.share == pytest.approx(0.625)
+    assert overall.words == "1 of 2 stacks done  1:00 left"  # three eighths in the time that three took
+
+
+def test_lines_say_how_far_all_stacks_are_when_one_is_done() -> None:
+    file, stacks = io.StringIO(), [alone(a_run()), replace(alone(a_run(steps=150)), key="large")]
+    with Lines(stacks, file) as screen:
+        screen.show(replace(LOOK, stack=stacks[0].key, tokens=0))
+        screen.show(replace(LOOK, stack=stacks[0].key, state="done", tokens=LOOK.total))
+        screen.mark(stacks[1].key, "failed")
+    lines = file.getvalue().splitlines()
+    assert lines[2].startswith("all stacks   25%  1 of 2 stacks done") and lines[3] == f"{stacks[1].key}  failed"
 
 
 def test_the_summary_says_where_the_time_went_and_how_near_the_device_came_to_its_best() -> None:
