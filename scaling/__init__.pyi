@@ -1,7 +1,7 @@
 # The interface of the package: `scaling/__init__.py` reads this list and imports a name when it is first asked for.
 
 from . import laws as laws
-from .allocation import optimum as optimum
+from .allocation import off_optimum as off_optimum, optimum as optimum
 from .choosing import (
     OptimalSchedule as OptimalSchedule,
     compare_schedules as compare_schedules,
@@ -11,6 +11,7 @@ from .choosing import (
 from .comparison import Comparison as Comparison, compare as compare
 from .curves import read_curves as read_curves
 from .datasets import load as load
+from .designing import Design as Design, design_runs as design_runs
 from .ending import final_loss as final_loss
 from .errors import FitError as FitError, ScalingError as ScalingError, TableError as TableError
 from .fitting import Fit as Fit, fit as fit
@@ -18,6 +19,7 @@ from .forecasting import forecast as forecast
 from .handover import to_lmfit as to_lmfit
 from .heldout import hold_out as hold_out, hold_out_curve as hold_out_curve
 from .intervals import Draws as Draws, bootstrap as bootstrap
+from .isoflop import IsoFlop as IsoFlop, compare_approaches as compare_approaches
 from .law import (
     Exponent as Exponent,
     Floor as Floor,

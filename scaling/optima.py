@@ -139,9 +139,9 @@ def for_loss(task: Task, params: Array, loss: Any) -> Best:
 def _closed(task: Task, params: Mapping[str, Array], c: Array) -> Array:
     """The size at which the two terms' slopes along k N^a D^b = C balance: Hoffmann 2022, eq. 4, where a = b = 1."""
     assert task.law.balance is not None
-    log_a, alpha, log_b, beta = task.law.balance(**params)
     ratio = task.cost.a / task.cost.b
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # a resample may put a term at 0
+        log_a, alpha, log_b, beta = task.law.balance(**params)
         pull = np.log(alpha) + log_a - np.log(ratio * beta) - log_b
         return np.asarray(np.exp((pull + beta / task.cost.b * np.log(c / task.cost.k)) / (alpha + ratio * beta)))
 

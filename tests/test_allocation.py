@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -204,6 +205,24 @@ def test_a_thousand_draws_take_less_than_a_second() -> None:
     start = time.perf_counter()
     at_budget(Task(one, cost_named("attention")), params, 1e22)
     assert time.perf_counter() - start < 2  # .1 s on one idle core
+
+
+def test_a_search_that_ends_at_an_edge_finds_no_size() -> None:
+    one = LAWS["chinchilla"]
+    for name in ("A", "B"):  # without its term the best size is one parameter, or one token
+        params = row_of(one)
+        params[0, one.names.index(name)] = 1e-12
+        assert np.isnan(_searched(Task(one, cost_named("6ND")), params, np.array([1e18]))).all()
+
+
+def test_draws_with_a_term_at_0_are_left_out_without_a_warning(draws: scaling.Draws) -> None:
+    params = draws.params.copy()
+    params[:3, draws.fit.law.names.index("A")] = 0.0
+    some = dataclasses.replace(draws, params=params)
+    task = Task(draws.fit.law, cost_named("6ND"))
+    assert np.isnan(at_budget(task, params, 1e21).N[:3]).all()
+    assert np.isfinite(optimum(some, C=1e21).to_numpy()).all()
+    assert np.isfinite(optimum(some, loss=2.3)["N_lo"][0])
 
 
 def test_what_has_no_answer_is_refused(draws: scaling.Draws) -> None:

@@ -54,6 +54,17 @@ def test_optima_are_printed_as_json_with_what_was_asked(folder: Path, capsys: py
     assert [row["factor"] for row in json.loads(capsys.readouterr().out)] == [0.25, 0.5, 1, 2, 4]
 
 
+def test_the_cheapest_runs_within_an_interval_cost_less_than_the_budget(folder, capsys) -> None:
+    short = ["design", "--prior", "besiroglu2024", "--flops", "1e21", "--at", "C=1e23", "--json"]
+    assert main(short) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert main([*short, "--within", "0.08"]) == 0
+    part = json.loads(capsys.readouterr().out)
+    assert sum(run["flops_added"] for run in part) < 0.5 * sum(run["flops_added"] for run in whole)
+    assert main([*short, "--within", "0.01"]) == 1
+    assert "give more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -64,6 +75,11 @@ def test_optima_are_printed_as_json_with_what_was_asked(folder: Path, capsys: py
         (["isoflop", "isoflops.csv", "--tolerance", "2"], "between 0 and 1"),
         (["isoflop", "isoflops.csv", "--where", "N < 4e7"], "no budget"),
         (["isoflop", "isoflops.csv", "--law", "power"], "a best size needs a law of N and D"),
+        (["design", "--flops", "1e21", "--at", "C=1e23"], "either a fit, or --prior"),
+        (["design", "fit.json", "--flops", "1e21", "--at", "Q=1e23"], "--at takes C=.. or N=..,D=.."),
+        (["design", "fit.json", "--flops", "1e21", "--at", "N=1e9"], "a target is loss"),
+        (["design", "fit.json", "--flops", "1e9", "--at", "C=1e23"], "one shape"),
+        (["design", "fit.json", "--flops", "1e20", "--at", "C=1e23", "--alone", "-o", "x.toml"], "leave out --alone"),
         (["optimum", "fit.json", "--flops", "1e21", "--unique", "0"], "must be above 0"),
         (["optimum", "fit.json", "--flops", "1e21", "--aspect", "-1", "--cost", "head"], "must be above 0"),
     ],

@@ -127,6 +127,19 @@ def test_no_choice_that_keeps_the_spread_is_much_better_on_a_lattice_small_enoug
     assert best <= found.after["total"] <= best * 1.01
 
 
+def test_the_spread_is_kept_where_the_law_would_train_one_corner() -> None:
+    lattice = build_lattice(RULE, 1e19)
+    corner = Target(N=float(lattice.N[0]), D=float(lattice.D[0, 2]))
+    found = design_runs(PRIOR, corner, 1e17, lattice, drift=0.0, noise=0.05)
+    assert spread_enough(lattice, found.chosen)
+    sizes, horizons = found.chosen.any(1), found.chosen.any(0)
+    assert found.chosen.sum() >= 8 and sizes.sum() >= 4 and horizons.sum() >= 3
+    assert lattice.N[sizes].max() >= 8 * lattice.N[sizes].min()
+    lone = np.zeros(lattice.D.shape, bool)
+    lone[:2] = True  # twelve runs of two sizes
+    assert not spread_enough(lattice, lone)
+
+
 def test_more_trunks_cost_more_than_their_forks(lattice: Lattice) -> None:
     chosen = np.zeros(lattice.D.shape, bool)
     chosen[3, [1, 4]] = True
@@ -214,6 +227,7 @@ def test_the_grid_is_read_and_planned_at_the_price_of_the_design(design, tmp_pat
     sizes = {run.parameter_counts["matmul"] for run in grid.runs}
     assert sizes == set(design.runs["N"].astype(int))
     assert min(run.steps for run in grid.runs) >= 1000
+    assert all(run.cooldown == pytest.approx(0.2 * run.steps, abs=1) for run in grid.runs)
 
 
 def test_what_cannot_be_designed_is_refused(lattice: Lattice) -> None:

@@ -49,6 +49,8 @@ def test_budgets_are_found_where_runs_only_nearly_meet_them() -> None:
     for rows, c in zip(found, BUDGETS, strict=True):
         assert np.median(both["C"].to_numpy()[rows]) == pytest.approx(c, rel=0.02)
     assert len(find_budgets(both["C"].to_numpy(), both["N"].to_numpy(), 0.001)) < len(BUDGETS)
+    frayed = pd.concat([table, table[:4].assign(C=lambda t: t["C"] * 1.25)], ignore_index=True)
+    assert len(find_budgets(frayed["C"].to_numpy(), frayed["N"].to_numpy(), 0.1)) == len(BUDGETS)
 
 
 def test_without_noise_all_approaches_find_the_best_size() -> None:
@@ -87,6 +89,11 @@ def test_gaps_are_told_in_combined_standard_errors() -> None:
     np.testing.assert_allclose(gaps["gap"], gap)
     np.testing.assert_allclose(gaps["in_se"], gap / np.hypot(sizes["se"]["parabola"], sizes["se"]["law"]), rtol=1e-9)
     assert (gaps["in_se"].abs() < 4).all()
+    growth = found.growth.set_index("approach")
+    slope = found.apart[(found.apart["what"] == "a") & (found.apart["pair"] == "parabola - law")].iloc[0]
+    assert slope["gap"] == pytest.approx(growth["a"]["parabola"] - growth["a"]["law"])
+    both_se = np.hypot(growth["a_se"]["parabola"], growth["a_se"]["law"])
+    assert slope["in_se"] == pytest.approx(slope["gap"] / both_se)
     bent = isoflops().assign(loss=lambda t: t["loss"] * (t["N"] / true_size(t["C"].to_numpy())) ** -0.01)
     moved = compare_approaches(bent, resamples=120)
     both = found.sizes.merge(moved.sizes, on=["C", "approach"], suffixes=("", "_bent"))

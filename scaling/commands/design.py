@@ -20,6 +20,7 @@ def add(command: Command) -> None:
         "scaling design fit.json --flops 1e21 --at N=7e10,D=1.4e12 -o grid.toml",
         "scaling design --prior besiroglu2024 --flops 1e21 --at C=1e24 --head-dim 64 -o grid.toml",
         "scaling design --prior besiroglu2024 --flops 1e21 --at C=1e24 --target N_opt --tokens-per-param 5,20,80",
+        "scaling design --prior besiroglu2024 --flops 1e21 --at C=1e23 --within 0.07",
     )
     sub.add_argument("fit", nargs="?", metavar="FIT.json", help="a fit, whose runs count as trained, or - for stdin")
     sub.add_argument("--prior", metavar="SET", help="in place of a fit: published coefficients, and nothing trained")
@@ -27,6 +28,9 @@ def add(command: Command) -> None:
     sub.add_argument("--at", type=numbers, required=True, metavar="C=..|N=..,D=..", help="where the forecast is wanted")
     sub.add_argument(
         "--target", choices=("loss", "N_opt"), default="loss", help="what is wanted there: the loss, or at C the best N"
+    )
+    sub.add_argument(
+        "--within", type=float, metavar="SHARE", help="the cheapest runs that bring half the interval to this, as .05"
     )
     sub.add_argument("--tokens-per-param", type=floats, metavar="R[,R..]", help="horizons (default 5,10,20,40,80,160)")
     sub.add_argument(
@@ -48,7 +52,8 @@ def add(command: Command) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from scaling.designing import design_runs
+    from scaling.bands import half_width
+    from scaling.designing import cheapest_design, design_runs
     from scaling.information import Target
     from scaling.lattice import RATIOS, build_lattice
 
@@ -67,7 +72,12 @@ def run(args: argparse.Namespace) -> None:
         rule_of(args), args.flops, ratios=args.tokens_per_param or RATIOS, sizes=sizes, cooldown=args.cooldown,
         forked=not args.alone,
     )  # fmt: skip
-    design = design_runs(_source(args), target, args.flops, lattice, noise=args.noise, most=args.runs)
+    options: dict[str, Any] = {"noise": args.noise, "most": args.runs}
+    if args.within is None:
+        design = design_runs(_source(args), target, args.flops, lattice, **options)
+    else:
+        sd = args.within / half_width(args.level)
+        design = cheapest_design(_source(args), target, lattice, sd, args.flops, **options)
     print_frame(args, design.runs, design.report(args.level))
     if args.output:
         from scaling.files import write_text
