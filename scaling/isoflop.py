@@ -79,9 +79,9 @@ def compare_approaches(
 
     A budget is a window of C, a factor 1 + tolerance to either side. A parabola's resamples draw residuals of ln loss
     from all budgets, at a size between theirs and the budget's own; the envelope's add such noise to the runs (Porian
-    2024, arXiv:2406.19146, does so for budgets); the law's are its bootstrap. Where C is not 6 N D, the
-    law's best size is taken under the cost that the table itself shows. Raises ScalingError where no budget is found or
-    none has a minimum.
+    2024, arXiv:2406.19146, does so for budgets) and keep its spread; the law's are its bootstrap. Where C is not 6 N D,
+    the law's best size is taken under the cost that the table itself shows. Raises ScalingError where no budget is found
+    or none has a minimum.
     """
     if not 0 < tolerance < 1:
         raise ScalingError(f"tolerance is a share of the budget between 0 and 1, got {tolerance}")
@@ -175,7 +175,11 @@ def _by_envelope(curves: list[Curve], loss: Array, noise: Array, at: Array) -> t
         slope, level = np.polyfit(x, y, 1)
         return np.where((at > x[0] - 0.7) & (at < x[-1] + 0.7), level + slope * at, np.nan)
 
-    return line(loss), np.array([line(loss * np.exp(e)) for e in noise])
+    own, every = line(loss), np.array([line(loss * np.exp(e)) for e in noise])
+    known = np.isfinite(every).any(0)
+    middle = np.full(len(at), np.nan)
+    middle[known] = np.nanmedian(every[:, known], axis=0)
+    return own, every - middle + own  # a least of noisy losses drifts with the noise: its spread is kept, not its drift
 
 
 def _sizes(
@@ -263,7 +267,8 @@ def _report(found: IsoFlop) -> list[str]:
         shown[pair] = [f"{v:+.1f}" for v in gaps[pair]]
     lines = [f"best N by budget, {found.level:.0%} intervals, and how far apart in standard errors", ""]
     lines += [shown.replace(r"nan.*", "-", regex=True).to_string(index=False), "", "N = k C^a, D ~ C^b"]
-    lines.append(found.growth.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+    few = "fewer than two budgets have a best size, so none says how it grows"
+    lines.append(found.growth.to_string(index=False, float_format=lambda v: f"{v:.4g}") if len(found.growth) else few)
     for row in found.apart[found.apart["what"] == "a"].to_dict("records"):
         lines.append(f"a, {row['pair']}: {row['gap']:+.3f} ({row['in_se']:+.1f} standard errors)")
     refused = [f"refused: C = {r['C']:.3g} ({r['runs']} runs): {r['why']}" for r in found.refused.to_dict("records")]

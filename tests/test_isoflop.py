@@ -147,6 +147,23 @@ def test_plots_hold_a_curve_a_budget_and_a_line_an_approach() -> None:
     assert len(right.get_legend().get_texts()) == len(APPROACHES)
 
 
+def test_one_budget_alone_has_a_size_and_no_growth() -> None:
+    table = isoflops(jitter=0.0)
+    one = np.isclose(table["C"], BUDGETS[3])
+    edge = table[~one & (table["N"] < 0.5 * true_size(table["C"].to_numpy()))]  # falling everywhere else
+    found = compare_approaches(pd.concat([table[one], edge]), resamples=60)
+    assert found.sizes["C"].nunique() == 1 and not len(found.growth)
+    assert "none says how it grows" in found.report()
+    right = Figure().subplots()
+    assert len(plot_approaches(right, found).get_legend().get_texts()) >= 2
+
+
+def test_the_envelope_lies_inside_its_interval() -> None:
+    found = compare_approaches(isoflops(noise=0.01), resamples=100)
+    rows = found.sizes[(found.sizes["approach"] == "envelope") & found.sizes["N"].notna()]
+    assert len(rows) and ((rows["N_lo"] < rows["N"]) & (rows["N"] < rows["N_hi"])).all()
+
+
 def test_porians_runs_give_porians_exponent(datasets) -> None:
     where = 'experiment == "rw|base|short|kaplan|standard|val"'
     found = compare_approaches(scaling.read_table(datasets / "porian2024_rw.csv.gz", where=where), resamples=200)

@@ -52,15 +52,17 @@ def plot_approaches(ax: Axes, found: IsoFlop) -> Axes:
     for i, name in enumerate(APPROACHES):
         rows = found.sizes[(found.sizes["approach"] == name) & found.sizes["N"].notna()]
         line = found.growth[found.growth["approach"] == name]
-        if not len(rows) or not len(line):
+        if not len(rows):
             continue
-        a, middle, at = (float(line[column].iloc[0]) for column in ("a", "C", "N"))
         said = SAID[name].format(law=found.draws.fit.law.name)
-        ax.plot(span, at * (span / middle) ** a, color=look.cycle[i], lw=1, zorder=2)
+        if len(line):  # two budgets or more
+            a, middle, at = (float(line[column].iloc[0]) for column in ("a", "C", "N"))
+            ax.plot(span, at * (span / middle) ** a, color=look.cycle[i], lw=1, zorder=2)
+            said += f", $C^{{{a:.3f}}}$"
         bars = np.abs(rows[["N_lo", "N_hi"]].to_numpy().T - rows["N"].to_numpy())
         ax.errorbar(
             rows["C"] * 1.06 ** (i - 1), rows["N"], yerr=bars, fmt=MARKS[name], ms=4, color=look.cycle[i],
-            elinewidth=1, capsize=2, zorder=3, label=f"{said}, $C^{{{a:.3f}}}$",
+            elinewidth=1, capsize=2, zorder=3, label=said,
         )  # fmt: skip
     column_axis(ax.xaxis, "C")
     column_axis(ax.yaxis, "N")
