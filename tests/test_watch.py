@@ -333,3 +333,19 @@ def test_the_examples_of_the_help_run(folder: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["watch", "--help"])
     assert "scaling watch curves.csv --run big" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("run", ["100M_cosine_72000", "25M_constant_72000"])
+def test_public_runs_are_forecast_at_half_of_their_steps_to_three_thousandths(datasets: Path, run: str) -> None:
+    """Luo 2025 (arXiv:2503.12811), given the runs of the model that had ended by step 36,000."""
+    source = datasets / "luo2025_schedules.csv.gz"
+    model = run.partition("_")[0]
+    every = scaling.read_curves(source, map={"run": "run_id"}, warmup=2160, where=f'model == "{model}"')
+    ended = every.groupby("run")["step"].max() <= 36_000
+    live = every[every["run"].map(ended) | ((every["run"] == run) & (every["step"] <= 36_000))]
+    live.attrs = every.attrs
+    found = watch(live, run, every.attrs["schedules"].lr[run])
+    last = every[every["run"] == run].sort_values("step")["loss"].iloc[-1]
+    assert len(found.family) == 7 and found.now <= 36_000
+    assert found.loss == pytest.approx(last, rel=3e-3)
+    assert found.lo < last < found.hi
