@@ -16,10 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.bands import half_width
-from scaling.curve_bands import RUN_TO_RUN
+from scaling.curve_bands import DRAWN, RUN_TO_RUN, prior_draws
 from scaling.departing import Departure, Earlier, departure_of
-from scaling.errors import ScalingError
+from scaling.errors import ScalingError, nearest
 from scaling.fitting import Fit, fit, problem_of
+from scaling.intervals import bootstrap
 from scaling.law import Law
 from scaling.laws import find_law
 from scaling.problem import Problem
@@ -37,6 +38,7 @@ REHEARSED = 0.75
 #: Share of the loss that each of ncl's noise terms is at a constant peak rate, and the sd of its logarithm: together
 #: .04 to .11 in the six families of Luo 2025 and Haegele 2024.
 NOISE_SHARE = (0.035, 0.5)
+ALONE = 0.02  # standard deviation of what the first half of a lone run says of the second, with no rehearsal to ask
 FEW_DECAYS = 3  # curves with a decay below which ncl's amplitudes get priors of their own
 PROGRESS = np.linspace(0, 1, 9)  # shares of the hidden part at which rehearsed errors are taken
 USUAL, FEW = 0.002, 2  # rehearsed errors are averaged with so many of this size, which few runs cannot outweigh
@@ -102,6 +104,10 @@ def watch(
     schedule, notes = checked_plan(curves, run, plan)
     others, said = family_of(curves, run, schedule, () if found.inputs[1:] else ("N",))
     if family is not None:
+        known = [str(name) for name in curves["run"].unique()]
+        unknown = [name for name in family if name not in known]
+        if unknown:
+            raise ScalingError(f"there is no run {unknown[0]!r} in the curves; {nearest(unknown[0], known)}")
         others, said = [name for name in family if name != run], []
     table = gathered(curves, run, others, schedule)
     own = rows_of(curves, run)
@@ -164,18 +170,21 @@ def _watched(past: _Past, level: float, z: float, notes: list[str], seed: int) -
     steps = np.unique(np.linspace(first, end, SHOWN).round().astype(int))
     ahead = steps > past.now
     ln = past.ln_loss(centre, steps)[0]
+    identified = _identified(past)
+    left, rehearsal, growth, half = _refits(past)
+    progress = np.clip((steps - past.now) / max(end - past.now, 1), 0, 1)
+    rehearsed = np.where(ahead & bool(past.family), np.interp(progress, *growth), fitted.residual_sd)
+    variance = np.zeros(len(steps))
     if past.family:
-        left, rehearsal, growth, half = _refits(past)
-        parameters = np.sqrt(((past.ln_loss(left, steps) - ln) ** 2).sum(0))
-        progress = np.clip((steps - past.now) / max(end - past.now, 1), 0, 1)
-        rehearsed = np.where(ahead, np.interp(progress, *growth), fitted.residual_sd)
+        variance += ((past.ln_loss(left, steps) - ln) ** 2).sum(0)
+        draws = (
+            None if identified or not fitted.priors else prior_draws(fitted, np.ones((DRAWN, len(fitted.table))), seed)
+        )
     else:
-        from scaling.intervals import bootstrap
-
-        draws = bootstrap(fitted, seed=seed)
-        parameters = np.sqrt(((past.ln_loss(draws.params, steps) - ln) ** 2).mean(0))
-        rehearsed, half = np.full(len(steps), fitted.residual_sd), None
-        rehearsal = pd.DataFrame(columns=["run", "at", "end", "error"])
+        draws = bootstrap(fitted, seed=seed).params
+    if draws is not None:  # without a decay, refits that miss a curve agree on what all of them have from the priors
+        variance += ((past.ln_loss(draws, steps) - ln) ** 2).mean(0)
+    parameters = np.sqrt(variance)
     at = past.own["step"].to_numpy(int)
     expected = np.exp(past.ln_loss(centre, at)[0])
     apart = past.own["loss"].to_numpy(float) / expected
@@ -184,11 +193,10 @@ def _watched(past: _Past, level: float, z: float, notes: list[str], seed: int) -
     loss, lo, hi = (np.exp(ln + k * sd) for k in (0, -z, z))
     band = pd.DataFrame({"step": steps, "lr": past.plan[steps], "loss": loss, "lo": lo, "hi": hi})
     observed = pd.DataFrame({"step": at, "loss": past.own["loss"].to_numpy(float), "expected": expected})
-    identified = _identified(past)
     if not identified:
         notes.append(
             "annealing is not identified: the plan has a fall of the learning rate to come that no curve here has had; "
-            "how much the loss falls with it rests on the law's priors alone"
+            "how much the loss falls with it rests on priors alone"
         )
     if not past.family:
         notes.append("alone: no other run informs this forecast, and its interval was not rehearsed")
@@ -197,8 +205,7 @@ def _watched(past: _Past, level: float, z: float, notes: list[str], seed: int) -
         run=past.run, plan=past.plan, now=past.now, loss=float(loss[-1]), lo=float(lo[-1]), hi=float(hi[-1]),
         level=level, parts={name: float(value) for name, value in at_end.items()}, identified=identified, band=band,
         observed=observed, rehearsal=rehearsal,
-        departure=None if half is None else departure_of(past.own, half, noise), family=tuple(past.family), fit=fitted,
-        notes=tuple(notes),
+        departure=departure_of(past.own, half, noise), family=tuple(past.family), fit=fitted, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -213,7 +220,7 @@ def _refits(past: _Past) -> tuple[Array, pd.DataFrame, tuple[Array, Array], Earl
     lengths = {name: len(table.attrs["schedules"].lr[name]) for name in past.family}
     share = (past.now + 1) / len(past.plan)
     groups = [past.family[g::MOST] for g in range(min(MOST, len(past.family)))]
-    places = np.unique(np.linspace(0, len(past.family) - 1, MOST).round().astype(int))
+    places = np.unique(np.linspace(0, len(past.family) - 1, min(MOST, len(past.family))).round().astype(int))
     rehearsed = [past.family[i] for i in places]
     cuts = [share * lengths[name] for name in rehearsed]
     own_step = step[names == past.run]
@@ -238,13 +245,15 @@ def _refits(past: _Past) -> tuple[Array, pd.DataFrame, tuple[Array, Array], Earl
     growth = (PROGRESS, REHEARSED * np.maximum.accumulate(typical))
     later = past.own[past.own["step"] > middle]
     at = later["step"].to_numpy(int)
-    earlier = Earlier(int(middle), at, past.ln_loss(params[-1:], at)[0], float(growth[1][-1]))
+    sd = float(growth[1][-1]) if past.family else ALONE
+    earlier = Earlier(int(middle), at, past.ln_loss(params[-1:], at)[0], sd)
     return params[: len(groups)], rehearsal, growth, earlier
 
 
 def _descended(problem: Problem, fitted: Fit, weights: Array) -> tuple[Array, Array]:
     """Parameters (B, p) of refits under row weights (B, n), from the fit on, and ln of the law at the rows (B, n)."""
-    start = problem.coordinates(np.maximum(fitted.free_values, 1e-9)[None])
+    least = np.array([1e-9 if fitted.law.param(name).lo >= 0 else -np.inf for name in problem.free])
+    start = problem.coordinates(np.maximum(fitted.free_values, least)[None])
     ends = minimise_near(problem, np.repeat(start, len(weights), 0), weights)
     free = problem.natural(ends.u)
     values = problem.parameters(free)

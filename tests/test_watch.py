@@ -114,7 +114,7 @@ def test_what_a_finished_run_hides_does_not_reach_the_forecast() -> None:
 
 def test_a_lone_run_before_its_decay_does_not_identify_annealing(half: Watch) -> None:
     alone = watch(read(curves(family=())), "big", PLAN)
-    assert not alone.identified and alone.family == () and alone.departure is None
+    assert not alone.identified and alone.family == () and not alone.departure.departs
     said = " ".join(alone.notes)
     assert "annealing is not identified" in said and "alone" in said
     assert any("no curve has a falling learning rate" in problem for problem in alone.fit.problems)
@@ -126,8 +126,12 @@ def test_a_lone_run_before_its_decay_does_not_identify_annealing(half: Watch) ->
     assert cooled.identified and np.log(cooled.hi / cooled.lo) < 0.5 * np.log(alone.hi / alone.lo)
 
 
-def test_a_family_without_a_decay_does_not_identify_annealing_either() -> None:
-    assert not watch(read(curves(family=("constant",))), "big", PLAN).identified
+def test_a_family_without_a_decay_does_not_identify_annealing_either(half: Watch) -> None:
+    table = curves(family=("constant",))
+    more = [rows(f"flat{i}", constant(900 + 100 * i, PEAK, 40), seed=20 + i) for i in range(3)]
+    found = watch(read(pd.concat([table, *more], ignore_index=True)), "big", PLAN)
+    assert len(found.family) == 4 and not found.identified
+    assert np.log(found.hi / found.lo) > 3 * np.log(half.hi / half.lo)  # four curves do not make it sure
 
 
 def test_runs_of_another_size_or_peak_are_left_out() -> None:
@@ -183,6 +187,13 @@ def test_a_log_whose_rates_are_not_the_plan_is_named() -> None:
 def test_a_plan_that_cannot_be_is_refused(run: str, plan: np.ndarray, says: str) -> None:
     with pytest.raises(scaling.ScalingError, match=says):
         watch(read(curves()), run, plan)
+
+
+def test_the_family_can_be_named() -> None:
+    found = watch(read(curves()), "big", PLAN, family=["cosine", "wsd30"])
+    assert found.family == ("cosine", "wsd30")
+    with pytest.raises(scaling.ScalingError, match="there is no run 'cosin' in the curves; did you mean cosine"):
+        watch(read(curves()), "big", PLAN, family=["cosin"])
 
 
 def test_laws_of_runs_and_runs_of_three_rows_are_refused() -> None:
