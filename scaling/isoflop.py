@@ -80,7 +80,7 @@ def compare_approaches(
     A budget is a window of C, a factor 1 + tolerance to either side. A parabola's resamples draw residuals of ln loss
     from all budgets, at a size between theirs and the budget's own; the envelope's add such noise to the runs (Porian
     2024, arXiv:2406.19146, does so for budgets) and keep its spread; the law's are its bootstrap. Where C is not 6 N D,
-    the law's best size is taken under the cost that the table itself shows. Raises ScalingError where no budget is found
+    the law's best size is taken under the cost that the table itself shows. Raises ScalingError where there is no budget
     or none has a minimum.
     """
     if not 0 < tolerance < 1:
