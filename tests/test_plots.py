@@ -20,11 +20,12 @@ from scaling.figures.allocation import plot_allocation
 from scaling.figures.budgets import plot_compute, plot_frontier
 from scaling.figures.certainty import free_names, plot_profile
 from scaling.figures.checks import plot_observed, plot_rehearsal, plot_residuals, residual_columns
+from scaling.figures.marks import DENSE
 from scaling.figures.schedules import schedule_figure
 from scaling.figures.surface import plot_contour
 from scaling.laws import LAWS
 from scaling.plots import KINDS, figure_of, kinds_of, sized
-from scaling.style import THEMES, drawing
+from scaling.style import THEMES, drawing, save
 from scaling.trajectory import whole
 
 STEPS = 3000
@@ -233,3 +234,11 @@ def test_a_plot_that_cannot_be_is_refused_in_one_line(
     assert main(argv) == 1
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
+
+
+def test_many_rows_do_not_make_a_file_without_end(tmp_path: Path) -> None:
+    table = pd.concat([_runs()] * 130, ignore_index=True).assign(run=lambda t: t.index.astype(str))
+    table["loss"] *= np.exp(1e-3 * np.random.default_rng(1).standard_normal(len(table)))
+    fit = scaling.fit("chinchilla", scaling.read_table(table), starts=1)
+    save(figure_of(scaling.bootstrap(fit, 2), "observed"), str(tmp_path / "a.svg"))
+    assert len(table) > DENSE and (tmp_path / "a.svg").stat().st_size < 300_000

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from scaling.allocation import optimum
-from scaling.figures.marks import band
+from scaling.figures.marks import DENSE, band
 from scaling.intervals import Draws
 from scaling.rehearsal import budget
 from scaling.style import column_axis, count, theme
@@ -33,7 +33,8 @@ def plot_allocation(
     band(ax, front["C"], front[f"{name}_lo"], front[f"{name}_hi"], f"{level:.0%} interval")
     ax.plot(front["C"], front[name], color=look.law, zorder=3, label=f"optimum by {fit.law.name}")
     values: Any = fit.table["D"] / fit.table["N"] if what == "ratio" else fit.table[name]
-    ax.scatter(own, values, s=9, color=look.muted, lw=0, alpha=0.7, zorder=1, label="fitted runs")
+    many = len(own) > DENSE
+    ax.scatter(own, values, s=9, color=look.muted, lw=0, alpha=0.7, zorder=1, label="fitted runs", rasterized=many)
     ax.axvline(own.max(), color=look.muted, lw=0.8, ls=":")
     if len(asked):
         at = optimum(draws, C=asked, level=level)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from scaling.bands import half_width
 from scaling.errors import ScalingError
-from scaling.figures.marks import fitted_points, held_bars, losses, percent, shares
+from scaling.figures.marks import DENSE, fitted_points, held_bars, losses, percent, shares
 from scaling.fitting import Fit
 from scaling.heldout import HeldOut
 from scaling.intervals import Draws
@@ -30,7 +30,7 @@ def plot_observed(ax: Axes, fit: Fit, *, held: HeldOut | None = None) -> Axes:
     every = [observed, predicted]
     ax.scatter(
         observed, predicted, s=20, color=look.law, edgecolor=look.paper, lw=0.5, zorder=3,
-        label=f"fitted, {len(observed)} rows",
+        label=f"fitted, {len(observed)} rows", rasterized=len(observed) > DENSE,
     )  # fmt: skip
     if held is not None:
         out = held.outcome
@@ -135,8 +135,11 @@ def plot_rehearsal(ax: Axes, draws: Draws, *, level: float = 0.9) -> Axes:
     shades = look.sizes(np.linspace(0.05, 0.95, len(cuts)))
     for shade, cut in zip(shades, cuts, strict=True):
         rows = past[past["cut"] == cut]
-        ax.scatter(rows["beyond"], rows["error"], s=18, color=shade, edgecolor=look.paper, lw=0.4, zorder=3,
-                   label=f"{len(cuts)} cuts, shaded by budget" if cut == cuts[len(cuts) // 2] else None)  # fmt: skip
+        said = f"{len(cuts)} cuts, shaded by budget" if cut == cuts[len(cuts) // 2] else None
+        ax.scatter(
+            rows["beyond"], rows["error"], s=18, color=shade, edgecolor=look.paper, lw=0.4, zorder=3, label=said,
+            rasterized=len(past) > DENSE,
+        )  # fmt: skip
     column_axis(ax.xaxis, "beyond")
     if fit.law.signed:
         ax.set_ylabel(f"rehearsed error ({fit.law.unit})")

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from scaling.figures.marks import band
+from scaling.figures.marks import DENSE, band
 from scaling.fitting import Fit
 from scaling.heldout import HeldOut
 from scaling.style import label, theme, words
@@ -42,7 +42,7 @@ def plot_curves(ax: Axes, below: Axes, fit: Fit) -> Axes:
     for tint, (run, rows) in zip(tints, runs, strict=False):
         lr = fit.table.attrs["schedules"].lr[str(run)]
         first = int(rows["step"].min())
-        ax.plot(rows["step"], rows["loss"], ".", ms=3, color=tint, alpha=0.6)
+        ax.plot(rows["step"], rows["loss"], ".", ms=3, color=tint, alpha=0.6, rasterized=len(fit.table) > DENSE)
         law = fit.predict(schedule=lr, **{name: rows[name].iloc[0] for name in fit.law.inputs[1:]})
         ax.plot(np.arange(first, len(lr)), law[first:], color=tint, label=words(run) if len(runs) <= NAMED else None)
         below.plot(np.arange(len(lr)), lr, color=tint, lw=1)

@@ -11,10 +11,13 @@ from matplotlib.axes import Axes
 from scaling.fitting import Fit
 from scaling.style import theme
 
+DENSE = 4000  # points from which an SVG or PDF holds them as a picture: each as a shape would make it slow and large
+
 
 def fitted_points(ax: Axes, x: Any, y: Any, colours: Any = None, *, size: float = 22) -> None:
     """Runs that the fit has seen."""
     given: dict[str, Any] = {"color": theme().ink} if colours is None else {"c": colours}
+    given["rasterized"] = len(y) > DENSE
     ax.scatter(x, y, s=size, edgecolor=theme().paper, lw=0.5, zorder=4, label="fitted runs", **given)
 
 
