@@ -13,17 +13,21 @@ from PIL import Image
 
 from scaling.law import Law
 from scaling.schedule import cosine, wsd
+from scaling.style import drawing, theme
 from scaling.trajectory import whole
 
 COLUMNS = 4
-COLOURS = ("#3b4cc0", "#8a8a8a", "#b40426")
+SMALL: Any = {
+    "font.size": 6.5, "axes.linewidth": 0.5, "lines.linewidth": 1.0, "axes.titlesize": 7,
+    "axes.titlelocation": "center", "axes.grid": False,
+}  # fmt: skip
 STEPS, PEAK, WARMUP = 4000, 2e-4, 200
 
 
 def sheet(laws: list[Law]) -> bytes:
     """The sheet as a PNG of few colours, to keep it small."""
     rows = -(-len(laws) // COLUMNS)
-    with mpl.rc_context({"font.size": 6.5, "axes.linewidth": 0.5, "lines.linewidth": 1.0, "axes.titlesize": 7}):
+    with drawing("light"), mpl.rc_context(SMALL):
         figure = Figure(figsize=(8.4, 1.75 * rows), layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, COLUMNS)).ravel()
         for ax, law in zip(axes, laws, strict=False):
@@ -32,7 +36,7 @@ def sheet(laws: list[Law]) -> bytes:
             ax.axis("off")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=90)
-    image = Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
     small = io.BytesIO()
     image.save(small, format="PNG", optimize=True)
     return small.getvalue()
@@ -49,7 +53,7 @@ def draw(ax: Axes, law: Law) -> None:
     first, *others = [name for name in law.inputs if name not in law.simplex] or [law.inputs[0]]
     x = _span(law, first, np.linspace(0, 1, 120))
     lines = (0.0, 0.5, 1.0) if others else (0.5,)
-    for share, colour in zip(lines, COLOURS if others else COLOURS[:1], strict=True):
+    for share, colour in zip(lines, _tints(), strict=False):
         values: dict[str, Any] = {name: _span(law, name, 0.5) for name in others}
         if others:
             values[others[-1]] = _span(law, others[-1], share)
@@ -73,9 +77,14 @@ def draw(ax: Axes, law: Law) -> None:
         ax.legend(frameon=False, fontsize=5.5, handlelength=1.2, labelspacing=0.2)
 
 
+def _tints() -> list[str]:
+    """Three that are told apart at this size: the first two of the theme, and its ink."""
+    return [*theme().cycle[:2], theme().ink]
+
+
 def _curves(ax: Axes, law: Law, style: str) -> None:
     schedules = {"cosine": cosine(STEPS, PEAK, WARMUP), "wsd": wsd(STEPS, PEAK, WARMUP, STEPS // 5)}
-    for (name, lr), colour in zip(schedules.items(), COLOURS[::2], strict=True):
+    for (name, lr), colour in zip(schedules.items(), _tints(), strict=False):
         sizes = [np.full(len(lr), 1e8) for _ in law.inputs[1:]]
         with np.errstate(all="ignore"):
             loss = np.asarray(law(whole(lr), *sizes, **law.coefficients()), dtype=float)
