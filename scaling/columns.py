@@ -70,3 +70,21 @@ CURVES = _columns(
     ("flops", "FLOP", "training compute so far, attention included, as if the run were trained alone"),
     ("seconds", "s", "training time of the stack so far; the only column that differs when a run is repeated"),
 )
+
+#: Further columns of the curves of runs that were asked for them, by the name of what measures them.
+MEASURED = {
+    "representation": _columns(
+        ("matrix_entropy", "nats", "entropy of the spectrum of the last hidden states, on validation text"),
+        ("effective_rank", "1", "exp of `matrix_entropy`"),
+        ("nuclear_norm", "1", "sum of singular values of these states, centred, each token of length 1"),
+        ("nuclear_norm_bound", "1", "sum of their largest column norms: bounds `nuclear_norm` from above"),
+    ),
+    "gradient_noise": _columns(
+        ("gradient_signal", "1", "squared norm of the expected gradient, from two half-batches; may be negative"),
+        (
+            "gradient_noise",
+            "tokens",
+            "trace of the gradient's covariance per token; over `gradient_signal`: noise scale",
+        ),
+    ),
+}

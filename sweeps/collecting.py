@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.columns import CURVES, RUNS
+from scaling.columns import CURVES, MEASURED, RUNS
 from scaling.errors import ScalingError
 from sweeps.leases import holder_of_run, holders
 from sweeps.records import (
@@ -89,7 +89,8 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
         curve = read_curve(out, key)
         curve.insert(0, "run", key)
         final = read_final(out, key)
-        runs.append(_row(record, final, _state(out, record, final, len(curve) > 0), texts[record["run"]["corpus"]]))
+        row = _row(record, final, _state(out, record, final, len(curve) > 0), texts[record["run"]["corpus"]])
+        runs.append(row | _measured(curve if row["status"] == "finished" else curve[:0]))
         if len(curve):
             curves.append(curve)
     table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
@@ -97,8 +98,9 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
     begins = ((name, start) for row in runs for name in row for start in (SHARE, LOSS) if name.startswith(start))
     sources = list(dict.fromkeys(name.removeprefix(start) for name, start in begins))
     shares, losses = ([start + source for source in sources] for start in (SHARE, LOSS))
-    rows = pd.DataFrame(runs, columns=[*RUNS, *shares, *losses]).astype(floats).fillna(dict.fromkeys(shares, 0.0))
-    return rows, table.reindex(columns=list(CURVES))
+    measured = [name for columns in MEASURED.values() for name in columns if name in table]
+    rows = pd.DataFrame(runs, columns=[*RUNS, *shares, *losses, *measured]).astype(floats)
+    return rows.fillna(dict.fromkeys(shares, 0.0)), table.reindex(columns=[*CURVES, *measured])
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -147,6 +149,11 @@ def _row(
         | {SHARE + source: weight for source, weight in run.get("mixture", ())}
         | {LOSS + source: loss for source, loss in final.get("loss_by_source", {}).items()}
     )
+
+
+def _measured(curve: pd.DataFrame) -> dict[str, float]:
+    """What was measured beside the loss at the end of a curve."""
+    return {name: curve[name].iloc[-1] for each in MEASURED.values() for name in each if name in curve and len(curve)}
 
 
 def _there(run: Mapping[str, Any], text: Mapping[str, Any]) -> int | None:

@@ -89,10 +89,18 @@ def is_whole(out: Path, forks: Forks, key: str, count: int) -> bool:
     return [step for step, _ in records.whole_rows(out, key) if step < count] == logged
 
 
-def validate(curves: Curves, edge: Edge, loss: float, spread: float, each: NDArray | None = None) -> bool:
+def validate(
+    curves: Curves,
+    edge: Edge,
+    loss: float,
+    spread: float,
+    each: NDArray | None = None,
+    also: Mapping[str, float] | None = None,
+) -> bool:
     """Write a validation into the last row of `edge`; False, and nothing written, if the loss is not finite.
 
     each  loss of every validation sequence, (count,)
+    also  what else was measured, by column
     """
     if not math.isfinite(loss):
         return False
@@ -103,6 +111,7 @@ def validate(curves: Curves, edge: Edge, loss: float, spread: float, each: NDArr
         curves.by_source[edge.name] = {name: float(each[places].mean()) for name, places in curves.sources.items()}
     if curves.bytes_per_token is not None:  # of shards nobody may know it
         row["val_bits_per_byte"] = float(loss) / math.log(2) / curves.bytes_per_token
+    row |= {name: value if math.isfinite(value) else None for name, value in (also or {}).items()}
     return True
 
 

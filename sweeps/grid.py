@@ -100,7 +100,7 @@ _SETTINGS = {
     for name, info in model.model_fields.items()
     if name not in ("group", "corpus")
 }
-_LISTS = {"milestones"}  # one value of these is a list, an axis a list of lists
+_LISTS = {"milestones", "measures"}  # one value of these is a list, an axis a list of lists
 _WHOLE = {name for name, info in Run.model_fields.items() if info.annotation in (int, int | None)}
 
 
@@ -322,6 +322,8 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         )
     if run.head_dim % 2:
         raise ScalingError(f"{place}: head_dim = {run.head_dim} must be even: rotary positions turn pairs")
+    if "gradient_noise" in run.measures and run.batch % 2:
+        raise ScalingError(f"{place}: gradient_noise needs an even batch, to halve it; got batch = {run.batch}")
     n = run.parameter_counts["matmul"]
     steps = run.steps
     for knob, tokens in (("tokens", 1.0), ("tokens_per_param", float(n)), ("compute", 1 / (6.0 * n))):

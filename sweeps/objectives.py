@@ -25,7 +25,7 @@ FEED_STEPS, FEED_BLOCKS = 64, 256
 
 @dataclass(frozen=True)
 class Objective:
-    """The functions that make a loss. All but the last two run on the host, before training.
+    """The functions that make a loss. All but the last three run on the host, before training.
 
     layout      run -> every weight of a replica, in the order of the flat row; groups as in `sweeps/parametrization.py`
     initial     run -> initial flat row (P,), a function of seed and shape
@@ -35,6 +35,7 @@ class Objective:
     validation  run, tokens -> the fixed validation inputs (count, ...)
     gather      text (n,), draws (R, batch, ...), run -> inputs (R, batch, ...), on the device
     losses      weights (name -> (R, *shape)), inputs, run -> loss in nats of every token predicted, (R, batch, tokens)
+    states      weights, inputs, run -> last hidden states, what the head reads, (R, tokens of the batch, width)
     """
 
     layout: Callable[[Run], tuple[Weight, ...]]
@@ -43,6 +44,7 @@ class Objective:
     validation: Callable[[Run, Tokens], NDArray[np.int64]]
     gather: Callable[[Tensor, Tensor, Run], Tensor]
     losses: Callable[[Mapping[str, Tensor], Tensor, Run], Tensor]
+    states: Callable[[Mapping[str, Tensor], Tensor, Run], Tensor]
 
 
 def objective_of(run: Run) -> Objective:
@@ -84,6 +86,10 @@ def _sequences(text: Tensor, starts: Tensor, run: Run) -> Tensor:
     return text[starts.unsqueeze(-1) + torch.arange(run.context + 1, device=starts.device)].long()
 
 
+def _states(weights: Mapping[str, Tensor], sequences: Tensor, run: Run) -> Tensor:
+    return model.hidden(weights, sequences[:, :, :-1], run)
+
+
 OBJECTIVES: dict[str, Objective] = {
-    "autoregressive": Objective(model.layout, model.initial, _starts, _validation, _sequences, model.losses),
+    "autoregressive": Objective(model.layout, model.initial, _starts, _validation, _sequences, model.losses, _states),
 }

@@ -27,15 +27,14 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.columns import CURVES
+from scaling.columns import CURVES, MEASURED
 from scaling.errors import ScalingError
 from sweeps import parametrization
 from sweeps.runs import SCHEMA_VERSION, Run, part_key
 from sweeps.tokens import Tokens, manifest_record
 
-#: Columns of curve.csv; the folder says which run it is.
+#: Columns of every curve.csv; the folder says which run it is. Those of what else is measured follow.
 CURVE_COLUMNS = tuple(name for name in CURVES if name != "run")
-_HEADER = ",".join(CURVE_COLUMNS) + "\n"
 
 
 class RecordError(ScalingError, OSError):
@@ -87,7 +86,27 @@ def open_run(
     path = folder / "curve.csv"
     if not path.exists():
         with writing(path):
-            path.write_text(_HEADER)
+            path.write_text(_header(curve_columns(run.measures)))
+
+
+def curve_columns(measures: Iterable[str]) -> tuple[str, ...]:
+    """Columns of the curve.csv of a run that is measured so."""
+    return (*CURVE_COLUMNS, *(name for measure in measures for name in MEASURED[measure]))
+
+
+def _columns_of(out: str | os.PathLike[str], key: str) -> tuple[str, ...]:
+    """Columns of the curve of run `key`, as its first line says; as its run.json says where there is no such line."""
+    path = Path(out) / key / "curve.csv"
+    if path.exists():
+        with reading(path), path.open() as file:
+            columns = tuple(file.readline().rstrip("\n").split(","))
+        if columns[: len(CURVE_COLUMNS)] == CURVE_COLUMNS:
+            return columns
+    return curve_columns(read_run(out, key)["run"].get("measures", ()))
+
+
+def _header(columns: Iterable[str]) -> str:
+    return ",".join(columns) + "\n"
 
 
 def write_manifest(out: str | os.PathLike[str], tokens: Tokens) -> Path:
@@ -110,10 +129,10 @@ def read_manifest(out: str | os.PathLike[str], digest: str) -> dict[str, Any]:
 
 def append_rows(out: str | os.PathLike[str], key: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append rows (column -> value; None or absent is empty) to the curve of run `key`."""
-    lines = []
+    lines, columns = [], _columns_of(out, key)
     for row in rows:
-        assert row.keys() <= CURVES.keys(), f"no such column of a curve: {sorted(row.keys() - CURVES.keys())}"
-        lines.append(",".join(cell(row.get(name)) for name in CURVE_COLUMNS) + "\n")
+        assert row.keys() <= set(columns), f"no such column of a curve: {sorted(row.keys() - set(columns))}"
+        lines.append(",".join(cell(row.get(name)) for name in columns) + "\n")
     path = Path(out) / key / "curve.csv"
     with writing(path), path.open("a", newline="") as file:
         file.write("".join(lines))
@@ -125,11 +144,11 @@ def whole_rows(out: str | os.PathLike[str], key: str) -> list[tuple[int, str]]:
     if not path.exists():
         return []
     with reading(path):
-        lines = complete(path.read_text(errors="replace"))[len(_HEADER) :].splitlines(True)
-    rows = []
+        lines = complete(path.read_text(errors="replace")).splitlines(True)[1:]
+    rows, width = [], len(_columns_of(out, key))
     for line in lines:
         cells = line.split(",")
-        if len(cells) != len(CURVE_COLUMNS) or not cells[0].isdecimal():
+        if len(cells) != width or not cells[0].isdecimal():
             break
         rows.append((int(cells[0]), line))
     return rows
@@ -138,7 +157,7 @@ def whole_rows(out: str | os.PathLike[str], key: str) -> list[tuple[int, str]]:
 def truncate_rows(out: str | os.PathLike[str], key: str, last_step: int) -> None:
     """Keep the rows of run `key` up to `last_step`, included, and up to the first damaged one; -1 keeps the header."""
     kept = "".join(line for step, line in whole_rows(out, key) if step <= last_step)
-    write_text(Path(out) / key / "curve.csv", _HEADER + kept)
+    write_text(Path(out) / key / "curve.csv", _header(_columns_of(out, key)) + kept)
 
 
 def write_final(out: str | os.PathLike[str], key: str, final: Mapping[str, Any]) -> None:
@@ -186,17 +205,17 @@ def read_curve(out: str | os.PathLike[str], key: str) -> pd.DataFrame:
     with reading(path):
         lines = complete(path.read_text()).splitlines()[1:] if path.exists() else []
     # Not pandas.read_csv: which of its versions read floats back exactly has changed.
-    values = []
+    values, columns = [], _columns_of(out, key)
     for number, line in enumerate(lines, 2):
         try:
             values.append([float(cell) if cell else math.nan for cell in line.split(",")])
-            if len(values[-1]) != len(CURVE_COLUMNS):
+            if len(values[-1]) != len(columns):
                 raise ValueError
         except ValueError:
             raise RecordError(
                 f"line {number} of {path} is damaged: {line[:60]!r}; remove that line, or the folder to train it again"
             ) from None
-    table = pd.DataFrame(values, columns=list(CURVE_COLUMNS), dtype=float)
+    table = pd.DataFrame(values, columns=list(columns), dtype=float)
     return table.astype({name: int for name in ("step", "tokens") if not table[name].isna().any()})
 
 
@@ -208,7 +227,8 @@ def read_tail(out: str | os.PathLike[str], key: str, size: int = 1 << 16) -> lis
     with reading(path), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - size))
         lines = complete(file.read().decode()).splitlines()[1:]  # the first is the header, or cut by the seek
-    return [dict(zip(CURVE_COLUMNS, line.split(","), strict=True)) for line in lines]
+    columns = _columns_of(out, key)
+    return [dict(zip(columns, line.split(","), strict=True)) for line in lines]
 
 
 def write_failure(out: str | os.PathLike[str], stack: str, reason: str, trace: str = "") -> None:

@@ -22,6 +22,7 @@ from scaling.schedule import SCHEDULES
 
 SCHEMA_VERSION = 1
 
+MeasureName = Literal["representation", "gradient_noise"]
 DepthRule = Literal["none", "depth-mup", "completep"]
 DEPTH_RULES: tuple[str, ...] = get_args(DepthRule)
 Optimizer = Literal["adamw", "muon"]
@@ -51,6 +52,7 @@ class Run(BaseModel):
     val_sequences: int = Field(128, gt=0)
     evals_per_octave: int = Field(4, gt=0)
     log_every: int = Field(1, gt=0)
+    measures: tuple[MeasureName, ...] = ()  # what else is measured wherever a run is validated (see measures)
 
     # what one replica has to itself
     seed: int = Field(0, ge=0)
@@ -155,7 +157,7 @@ SHAPE = (
     "embedding_lr", "head_lr", "gain_lr",
 )  # fmt: skip
 #: The same, but later than names of stacks that exist: at their defaults they do not count for the name.
-LATER_SHAPE = ("depth_rule", "base_depth", "optimizer")
+LATER_SHAPE = ("depth_rule", "base_depth", "optimizer", "measures")
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
 #: The same, but later than names of trunks that exist: at their defaults they do not count for the name.

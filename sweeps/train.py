@@ -27,6 +27,7 @@ from sweeps.curves import Curves
 from sweeps.devices import peak_flops
 from sweeps.engine import DEFAULT, Engine, Mode, evaluate, forget_other_shapes
 from sweeps.forks import Forks
+from sweeps.measures import measured
 from sweeps.objectives import Feed, objective_of
 from sweeps.order import sources_of_validation
 from sweeps.progress import Clock, Meter, Report
@@ -157,9 +158,10 @@ def train_stack(
             places = [place for place, _ in due]
             with clock.on("validation" if engine.is_ready_for(len(places)) else "compile"):
                 values = evaluate(engine, places, corpus.validation)
-            for (place, edge), loss, spread, each in zip(due, *values, strict=True):
+                also = measured(engine, training, places, feed, corpus.validation)
+            for (place, edge), loss, spread, each, more in zip(due, *values, also, strict=True):
                 if math.isfinite(loss):
-                    desk.put(partial(curves.validate, log, edge, loss, spread, each))
+                    desk.put(partial(curves.validate, log, edge, loss, spread, each, more))
                 else:
                     close_diverged(training, forks, place, log, desk)
             desk.put(partial(curves.flush, log))

@@ -24,7 +24,7 @@ TRAINS = frozenset(
     f"sweeps.{name}"
     for name in (
         "model", "objectives", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
-        "train", "workers", "pool", "coordinates",
+        "train", "workers", "pool", "coordinates", "measures", "representation", "gradient_noise",
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.
