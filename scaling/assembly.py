@@ -19,6 +19,7 @@ SIZES = ("N", "N_total", "N_embedding")
 PLANNED = ("planned_steps", "max_steps", "max_iters", "num_iterations", "total_steps", "train_steps", "num_train_steps",
            "max_train_steps", "training_steps", "steps")  # fmt: skip
 PER_STEP = ("tokens_per_step", "tokens_per_iter", "tokens_per_batch", "batch_tokens", "batch_size_tokens")
+COMPLETE = ("run", "N", "D", "loss")  # of a table of runs that needs no curves
 SHOWN = 5
 
 
@@ -79,9 +80,10 @@ def _settled(curves: pd.DataFrame, reading: Reading) -> pd.DataFrame:
 def runs_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
     """The runs of a log: settings, and the final row of every run that came to its end, where there are curves.
 
+    A log that has N, D and the loss of every run itself, as `sweeps` writes them, is taken at its word.
     `attrs["left_out"]` has the runs that are not in it, with the reason.
     """
-    if not len(log.curves):
+    if not len(log.curves) or (not reading.final and set(COMPLETE) <= set(log.runs.columns)):
         runs = _runs(log, reading, source)
         runs.attrs["notes"] = (*log.notes, *runs.attrs["notes"])
         return set_columns(runs, reading.set)
@@ -96,9 +98,13 @@ def runs_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
     if "lr" in curves:
         curves["lr"] = pd.to_numeric(curves["lr"], errors="coerce")
     runs = _runs(log, reading, source)
+    if reading.final == "rows":
+        table = _joined(curves, runs)
+        table.attrs = curves.attrs
+        return table
     planned = _planned(runs, curves, reading)
     final, out, doubts = final_rows(curves, _status(runs), planned, judge=reading.final != "last")
-    table = _joined(final, runs, reading)
+    table = _joined(final, runs)
     notes = [*curves.attrs["notes"], *doubts, *left_out(out)]
     if len(table):
         notes.append(f"the final loss of each of {len(table)} runs is its last logged one")
@@ -127,16 +133,14 @@ def _runs(log: Log, reading: Reading, source: str) -> pd.DataFrame:
     return with_sizes(runs)
 
 
-def _joined(final: pd.DataFrame, runs: pd.DataFrame, reading: Reading) -> pd.DataFrame:
-    """Final rows with the settings of their runs; the tokens of the last row are D."""
-    table = final.drop(columns=[c for c in ("lr",) if c in final])
+def _joined(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of curves with the settings of their runs; the tokens of a row are its D, and lr is that of the settings."""
+    table = rows.drop(columns="lr", errors="ignore")
     if "tokens" in table and "D" not in table:
         table["D"] = table["tokens"]
     if len(runs):
-        others = (
-            runs.drop_duplicates("run").set_index("run").drop(columns=[c for c in table if c in runs and c != "run"])
-        )
-        table = table.join(others.drop(columns="loss", errors="ignore"), on="run")
+        known = [c for c in runs if c != "run" and (c in table or c == "loss")]
+        table = table.join(runs.drop_duplicates("run").set_index("run").drop(columns=known), on="run")
     first = [c for c in ("run", "N", "D", "C", "loss") if c in table]
     return table[[*first, *(c for c in table if c not in first)]]
 

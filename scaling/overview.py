@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,8 +40,8 @@ def overview(
 ) -> Overview:
     """The tables in a source: runs, curves, or both. Raises TableError where it holds neither."""
     name, log = load(source, reading.format)
-    if not isinstance(source, str | pd.DataFrame) and log.plain:  # a stream can be read once
-        source = log.runs
+    if not isinstance(source, str | os.PathLike):  # a stream can be read once
+        source = log.runs if log.plain else log.curves
     lacking: dict[str, str] = {}
     curves = runs = None
     try:

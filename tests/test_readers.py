@@ -15,8 +15,10 @@ import scaling
 from scaling.cli import main
 from scaling.readers.formats import FORMATS, find_format, read_log
 from scaling.reading import Reading
+from sweeps import collecting, records
 from tests.test_curves import curves
 from tests.test_fit import runs
+from tests.test_records import FINAL, OTHER, RUN, opened, rows
 
 LOGS = Path(__file__).parent / "logs"
 # the tiny models of tests/logs/make.py: matrices of 1 block of width 8 and of 2 blocks of width 16, vocabulary 64
@@ -149,8 +151,9 @@ def test_a_sweep_s_folder_is_read_collected_or_not(tmp_path: Path) -> None:
     (tmp_path / key / "curve.csv").write_text(
         "step,tokens,lr,train_loss,val_loss\n0,32,0.1,3.5,3.4\n1,64,0.0,3.2,3.1\n"
     )
-    with pytest.raises(scaling.TableError, match="its status is running"):
-        scaling.read_table(tmp_path)
+    assert scaling.read_table(tmp_path)[["status", "D"]].values.tolist() == [["running", 64]]
+    with pytest.raises(scaling.TableError, match=r"loss is missing .status: running"):
+        scaling.fit("chinchilla", scaling.read_table(tmp_path))
     (tmp_path / key / "final.json").write_text(json.dumps({"status": "finished", "loss": 3.1}))
     table = scaling.read_table(tmp_path)
     assert table[["run", "N", "D", "C", "loss"]].values.tolist() == [[key, 100, 64, 38400.0, 3.1]]
@@ -233,6 +236,22 @@ def test_a_checkpoint_within_a_decay_is_no_final_loss(tmp_path: Path) -> None:
     assert set(scaling.read_table(_log(tmp_path / "b", whole))["run"]) == {"cosine", "wsd"}
     everything = scaling.read_table(tmp_path / "a", reading=Reading(final="last"))
     assert set(everything["run"]) == {"cosine", "constant", "wsd"}
+
+
+def test_all_rows_of_a_log_are_kept_where_that_is_asked() -> None:
+    table = scaling.read_table(LOGS / "huggingface", reading=Reading(final="rows"))
+    assert len(table) == 16 and table["D"].min() == 640 and set(table["N"]) == set(SIZES.values())
+
+
+def test_a_chart_on_a_stream_is_a_chart(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO((LOGS / "wandb_exports" / "chart.csv").read_text()))
+    assert main(["read", "-", "--final", "last"]) == 0
+    assert "runs: 2 rows" in capsys.readouterr().out
+
+
+def test_what_was_done_is_said_once() -> None:
+    notes = scaling.read_table(io.StringIO("N;tokens;loss\n1e7;1e9;3.5\n")).attrs["notes"]
+    assert len(notes) == len(set(notes)) and "columns separated by semicolons" in notes
 
 
 def test_constant_rates_alone_are_taken_and_doubted(tmp_path: Path) -> None:
@@ -349,3 +368,21 @@ def test_the_examples_of_a_command_s_help_run(command: str, tmp_path: Path, monk
     assert len(lines) >= 2
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, line
+
+
+def test_the_records_of_a_sweep_are_read_as_collecting_reads_them(tmp_path: Path) -> None:
+    opened(tmp_path, RUN, OTHER)
+    records.append_rows(tmp_path, RUN.key, rows(0, 10))
+    records.append_rows(tmp_path, OTHER.key, rows(0, 4))
+    records.write_final(tmp_path, RUN.key, FINAL)
+    with (tmp_path / OTHER.key / "curve.csv").open("a") as file:
+        file.write("4,1024")  # cut short by a kill: 10240
+    theirs, their_curves = collecting.collect(tmp_path)
+    log = read_log(tmp_path)[1]
+    ours = log.runs.set_index("run").loc[theirs["run"]].reset_index()
+    shared = [name for name in ours if name in theirs and name != "status"]
+    assert {"N", "D", "C", "loss", "trunk", "flops", "N_total", "width"} <= set(shared)
+    pd.testing.assert_frame_equal(ours[shared], theirs[shared], check_dtype=False)
+    keys = ["run", "step", "tokens", "train_loss"]
+    mine, yours = (t[keys].sort_values(["run", "step"]).reset_index(drop=True) for t in (log.curves, their_curves))
+    pd.testing.assert_frame_equal(mine, yours, check_dtype=False)

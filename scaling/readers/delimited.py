@@ -147,11 +147,10 @@ def read_csv(path: Path) -> Log:
 
 def of_table(table: pd.DataFrame) -> Log:
     """The log in a table: a W&B chart's as curves, any other as it stands."""
-    notes = tuple(table.attrs.get("notes", ()))
     if is_export([str(c) for c in table.columns]):
         found = unfold_export(table)
-        return Log(found.runs, found.curves, (*notes, *found.notes))
-    return Log(table, notes=notes, plain=True)
+        return Log(found.runs, found.curves, (*table.attrs.get("notes", ()), *found.notes))
+    return Log(table, plain=True)
 
 
 def _knows(path: Path, files: Sequence[Path]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 
 from scaling.columns import RUNS
 from scaling.errors import TableError
-from scaling.readers.bounds import MOST_FILES, parse_json, read_small
+from scaling.readers.bounds import MOST_FILES, MOST_STATE, parse_json, read_small
 from scaling.readers.delimited import read_delimited
 from scaling.readers.log import Format, Log
 
@@ -35,8 +36,8 @@ def read_sweep(path: Path) -> Log:
             runs.append(_row(record, final))
         except (KeyError, TypeError) as error:
             raise TableError(f"{folder / RECORD} lacks {error}: it is no record of a run") from None
-        if (folder / CURVE).is_file() and (folder / CURVE).stat().st_size:
-            curves.append(read_delimited(folder / CURVE).assign(run=record["key"]))
+        if (folder / CURVE).is_file():
+            curves.append(_curve(folder / CURVE).assign(run=record["key"]))
     corpora = sorted({str(row["corpus"]) for row in runs})
     if len(corpora) > 1:
         raise TableError(
@@ -52,6 +53,13 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise TableError(f"{path} is no record of a run")
     return record
+
+
+def _curve(path: Path) -> pd.DataFrame:
+    """The logged steps of a run; a last line without its line break was cut short by a kill and does not count."""
+    text = read_small(path, "the curve of a run", MOST_STATE)
+    whole = text[: text.rfind("\n") + 1]
+    return read_delimited(io.StringIO(whole), str(path)) if whole else pd.DataFrame()
 
 
 def _row(record: dict[str, Any], final: dict[str, Any]) -> dict[str, Any]:
