@@ -51,8 +51,13 @@ def useful_slots(stack: Stack) -> int:
     return sum(not children for children in Forks(stack).children.values())
 
 
-def measured(run: Run, corpus: Corpus, feed: Feed, mode: Mode, slots: int) -> Speed:
-    """Time updates of `slots` runs shaped as `run`; torch.OutOfMemoryError where they do not fit."""
+def measured(
+    run: Run, corpus: Corpus, feed: Feed, mode: Mode, slots: int, seconds: float = SECONDS, updates: int = UPDATES
+) -> Speed:
+    """Time updates of `slots` runs shaped as `run`, for about `seconds` or so many `updates`, whichever is less.
+
+    torch.OutOfMemoryError where they do not fit.
+    """
     device = corpus.train.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -73,10 +78,10 @@ def measured(run: Run, corpus: Corpus, feed: Feed, mode: Mode, slots: int) -> Sp
 
     timed(2)
     setup = time.perf_counter() - begin
-    count = max(2, min(UPDATES, math.ceil(SECONDS / timed(1))))
-    seconds = timed(count) / count
+    count = max(2, min(updates, math.ceil(seconds / timed(1))))
+    each = sum(timed(min(UPDATES, count - i)) for i in range(0, count, UPDATES)) / count
     memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
-    return Speed(slots, seconds, slots * run.tokens_per_step / seconds, setup, memory)
+    return Speed(slots, each, slots * run.tokens_per_step / each, setup, memory)
 
 
 def doublings(run: Run, corpus: Corpus, feed: Feed, mode: Mode, first: int, most: int) -> Iterator[Speed]:

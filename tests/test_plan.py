@@ -98,6 +98,21 @@ def test_horizons_of_wsd_share_one_trunk_and_each_cooldown_is_a_fork():
     assert marginal == pytest.approx([2 + 4, 2 + 2 + 4, 2 + 2 + 12], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("horizons", "share"),
+    [
+        # trunk .8 H, cooldowns .2 x 4.5 H, alone 4.5 H
+        ([1000 * i for i in range(1, 9)], 1.7 / 4.5),
+        # trunk .8 H, cooldowns .2 x 255/128 H, alone 255/128 H
+        ([50 * 2**i for i in range(8)], (0.8 + 0.2 * 255 / 128) / (255 / 128)),
+    ],
+    ids=["equally spaced", "each twice the one before"],
+)
+def test_forks_train_the_share_that_arithmetic_says(horizons, share):
+    plan = build_plan([a_run(steps=n, cooldown=n // 5, warmup=4) for n in horizons])
+    assert plan.flops_shared / plan.flops_alone == pytest.approx(share, rel=1e-12)
+
+
 def test_a_run_that_ends_within_another_is_an_edge_with_an_end():
     short, long = a_run(schedule="constant", steps=8), a_run(schedule="constant", steps=20)
     first, second = build_plan([long, short]).edges
