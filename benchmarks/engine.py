@@ -1,8 +1,8 @@
 """The stacked trainer beside a plain loop: tokens a second of a whole sweep, MFU, memory, time outside of steps.
 
-    python benchmarks/engine.py --out FOLDER                     on one CUDA device, in less than ten minutes
-    python benchmarks/engine.py --out FOLDER --device cpu        one thread, and one process a core
-    python benchmarks/engine.py --out FOLDER --device cpu --quick    tries all of it on tiny models, in two minutes
+    python benchmarks/engine.py                                  on one CUDA device, in less than ten minutes
+    python benchmarks/engine.py --device cpu                     one thread, and one process a core
+    python benchmarks/engine.py --device cpu --quick             tries all of it on tiny models, in two minutes
 
 The plain loop has nanoGPT's design: one model as an nn.Module, torch.compile, float32 weights under bfloat16 autocast,
 scaled_dot_product_attention, clipping, fused AdamW; its architecture is that of sweeps/model.py, so that both do the
@@ -11,7 +11,7 @@ usual and once with CUDA graphs (mode="reduce-overhead"). Text lies on the devic
 (PaLM, arXiv:2204.02311, appendix B; the mask not discounted) against the peak in sweeps/devices.py. Compiling is apart.
 
 Every size is measured in a process of its own with a limit on its time, and a row is written as soon as it is done:
-FOLDER/rows.csv and FOLDER/table.md hold what there is, however it ends.
+rows.csv and table.md in the folder --out hold what there is, however it ends.
 """
 
 from __future__ import annotations
@@ -373,8 +373,8 @@ def write_table(path: Path, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for rows.csv and table.md")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", type=Path, default=Path("out/engine"), help="folder for rows.csv and table.md")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="tiny models: tries the script")
     parser.add_argument("--sizes", help="only sizes whose names begin with one of these, commas between")
     parser.add_argument("--budget", type=float, default=570.0, help="seconds in all")

@@ -138,7 +138,7 @@ class Engine:
             )
         device, replicas = state.weights.device, len(state.count)
         self.run, self.state, self.text, self.mode = run, state, text, mode
-        self.compiles, self.evaluated = mode.compiles(device), set[int]()
+        self.compiles, self.keys = mode.compiles(device), list[str]()
         self.how: Settings = settings([run] * replicas, device)
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
         self.lr = torch.zeros(steps, replicas, dtype=master_dtype(run), device=device)
@@ -174,6 +174,7 @@ class Engine:
         with quiet():
             self._wrap(device)
         self.state.alive.copy_(alive)
+        _compiled.add(self._length(None))
 
     def start(self, lr: NDArray[np.float64], draws: NDArray[np.int64]) -> None:
         """Begin the updates with learning rates `lr` (count, R) and `draws` (count, R, B, ...), count <= steps.
@@ -195,16 +196,22 @@ class Engine:
         """Losses and norms of gradients of the `count` updates begun last, (count, 2, R). Waits for the device."""
         if self.lr.device.type == "cuda":
             self.done.synchronize()
-            return self.back[:count].double().numpy()
-        return self.metrics[:count].double().numpy()
+        values = self.back if self.lr.device.type == "cuda" else self.metrics
+        return values[:count].numpy().astype(np.float64)  # a copy: the next updates write over the ring
 
-    def is_ready_for(self, places: int) -> bool:
-        """Whether `evaluate` can work on so many places without compiling."""
-        return not self.compiles or _filled(places) in self.evaluated
+    def has_compiled(self, places: int | None = None) -> bool:
+        """Whether nothing is left to compile: for updates, or for `evaluate` at so many places."""
+        return not self.compiles or self._length(places) in _compiled
+
+    def _length(self, places: int | None) -> tuple[str, int]:
+        return ("update", self.lr.shape[1]) if places is None else ("evaluate", _filled(places))
 
     def set_runs(self, runs: Sequence[Run]) -> None:
         """Take the optimizer settings of `runs`, one a replica."""
-        set_knobs(self.how, runs)
+        keys = [run.key for run in runs]
+        if keys != self.keys:  # for most segments they are those of the one before
+            set_knobs(self.how, runs)
+            self.keys = keys
 
     def _load(self, lr: NDArray[np.float64], draws: NDArray[np.int64]) -> None:
         assert self.draws is not None
@@ -241,7 +248,7 @@ def evaluate(engine: Engine, places: Sequence[int], inputs: Tensor) -> tuple[NDA
     chosen, size, count = list(places), engine.run.batch, len(inputs)
     if engine.compiles:
         chosen += chosen[:1] * (_filled(len(chosen)) - len(chosen))
-        engine.evaluated.add(len(chosen))
+        _compiled.add(("evaluate", len(chosen)))
         inputs = torch.cat([inputs, inputs[:1].expand(-count % size, *inputs.shape[1:])])
     flat, parts = engine.state.weights[chosen], []
     with quiet():
@@ -254,9 +261,12 @@ def evaluate(engine: Engine, places: Sequence[int], inputs: Tensor) -> tuple[NDA
 
 
 def _filled(places: int) -> int:
-    return 1 << (places - 1).bit_length()
+    """The next power of four: few sizes to compile for, and validation is a small part of the work."""
+    return 4 ** math.ceil(math.log2(places) / 2)
 
 
+#: What this process has compiled for, all of one shape: functions and lengths of the replica axis.
+_compiled: set[tuple[str, int]] = set()
 _shape: tuple[Any, ...] | None = None
 
 
@@ -265,6 +275,7 @@ def forget_other_shapes(run: Run) -> None:
     global _shape
     if _shape is not None and _shape != run.shape:
         torch.compiler.reset()
+        _compiled.clear()
     _shape = run.shape
 
 

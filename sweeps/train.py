@@ -144,6 +144,7 @@ def train_stack(
             report(meter.read("stopped", steps_done(training, forks), latest(training, log)))
             return False
         if engine is None or engine.state is not training.state:
+            engine = None  # gives its buffers and its graph back before the next one takes as much
             engine = Engine(run, training.state, corpus.train, mode, SEGMENT_STEPS)
         engine.set_runs(slot_runs(training, run))
         count = segment_length(training, grid, device)
@@ -156,7 +157,7 @@ def train_stack(
         due = [(i, slot.edge) for i, slot in held(training) if curves.is_validated(log, slot.edge, slot.step)]
         if due:
             places = [place for place, _ in due]
-            with clock.on("validation" if engine.is_ready_for(len(places)) else "compile"):
+            with clock.on("validation" if engine.has_compiled(len(places)) else "compile"):
                 values = evaluate(engine, places, corpus.validation)
                 also = measured(engine, training, places, feed, corpus.validation)
             for (place, edge), loss, spread, each, more in zip(due, *values, also, strict=True):
@@ -217,7 +218,7 @@ def segment(
     """
     slots = held(training)
     if engine.draws is None:
-        with clock.on("compile" if engine.compiles else "steps"):
+        with clock.on("captures" if engine.has_compiled() else "compile"):
             engine.prepare(feed.take(slots[0][1].edge.example, 0, 1).shape[1:])
     assert engine.draws is not None
     begin = time.monotonic()

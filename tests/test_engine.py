@@ -104,6 +104,13 @@ def test_nothing_is_compiled_again_when_rates_settings_slots_or_segments_change(
         an_engine(RUNS[:2], COMPILED)  # the check itself: another length is another shape
 
 
+def test_metrics_stay_when_the_next_updates_write_over_the_ring() -> None:
+    engine, metrics = trained(RUNS, Mode(), count=5)
+    kept = metrics.copy()
+    engine.start(np.full((5, 3), 0.01), draws(RUNS, 5, 5))
+    assert np.array_equal(metrics, kept) and not np.array_equal(engine.finish(5), kept)
+
+
 def test_getting_ready_changes_no_bit_of_the_state() -> None:
     engine = an_engine(RUNS, COMPILED)
     for name in ("weights", "first", "second", "count", "alive"):
