@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.bands import robust_sd
-from scaling.designing import NOISE, SHARED, design_runs, even_choice
+from scaling.designing import NOISE, SHARED, design_runs
 from scaling.errors import ScalingError
 from scaling.fitting import Fit, fit, problem_of
 from scaling.forecasting import forecast
@@ -36,6 +36,7 @@ from scaling.information import (
 from scaling.lattice import Lattice, build_lattice
 from scaling.laws.hoffmann2022 import chinchilla, chinchilla_optimum
 from scaling.published import find_published
+from scaling.run_choice import even_choice
 from scaling.search import minimise_near
 from scaling.shapes import Shape, ShapeRule
 from scaling.stacking import stack

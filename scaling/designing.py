@@ -7,7 +7,6 @@ holds the drift that forecasts are known to have beyond their data, so that larg
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,24 +20,20 @@ from scaling.fitting import Fit
 from scaling.information import (
     Target,
     grouped_information,
-    of_sums,
     prior_information,
     sensitivities,
     target_gradient,
-    variance,
 )
 from scaling.intervals import Draws, clusters
 from scaling.lattice import Lattice
 from scaling.published import Published
 from scaling.rehearsal import PER_DECADE, budget
+from scaling.run_choice import Chosen, Worth, cheap_spread, even_choice, exchanged, greedy
 
 Array = NDArray[np.float64]
-Chosen = NDArray[np.bool_]
 NOISE = 0.003  # sd of a run's ln loss where nothing is trained: a little above seed noise, .0014 at 3 nats
 LEAST_NOISE = 0.002
 SHARED = 0.5  # share of that variance that forks of one trunk have in common: a guess
-RUNS, SIZES, SPAN, HORIZONS = 8, 4, 8.0, 3  # the least that a design holds: see `spread_enough`
-SWAPS = 8  # passes of exchange
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,48 +74,6 @@ class Design:
 BIG = ["N", "D", "C", "flops", "flops_added", "tokens_per_param"]
 
 
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """All that a choice is scored by."""
-
-    lattice: Lattice
-    J: Array  # (shapes, horizons, p)
-    gradient: Array
-    known: Array  # information held before
-    noise: float
-    shared: float
-    drift: float
-    aimed: float  # 6 N D of the target; 0 where distance does not count
-    largest: float  # of the rows that are already there
-
-    def score(self, chosen: Chosen) -> Array:
-        """Variance of ln target left by choices (..., shapes, horizons), drift included."""
-        return self.parameters(chosen) + self.distance(chosen) ** 2
-
-    def parameters(self, chosen: Chosen) -> Array:
-        """The part of the law's parameters."""
-        products = np.einsum("...gh,ghi,ghj->...gij", chosen.astype(float), self.J, self.J)
-        sums = np.einsum("...gh,ghi->...gi", chosen.astype(float), self.J)
-        each = of_sums(products, sums, chosen.sum(-1).astype(float), self.noise, self.shared)
-        return variance(self.known + each.sum(-3), self.gradient)
-
-    def distance(self, chosen: Chosen) -> Array:
-        """The standard deviation that drift adds beyond the largest run."""
-        reach = np.maximum(np.where(chosen, self.lattice.C, 0.0).max((-1, -2)), self.largest)
-        with np.errstate(divide="ignore"):
-            decades = np.maximum(np.log10(self.aimed) - np.log10(reach), 0.0) if self.aimed else np.zeros(reach.shape)
-        return np.asarray(self.drift * np.where(np.isfinite(decades), decades, 0.0))
-
-    def price(self, chosen: Chosen) -> Array:
-        return self.lattice.price(chosen).sum(-1)
-
-    def parts(self, chosen: Chosen) -> dict[str, float]:
-        parameters, distance = float(np.sqrt(self.parameters(chosen))), float(self.distance(chosen))
-        scatter = self.noise if self.aimed else 0.0
-        total = float(np.sqrt(parameters**2 + scatter**2 + distance**2))
-        return {"parameters": parameters, "scatter": scatter, "distance": distance, "total": total}
-
-
 def design_runs(
     source: Fit | Draws | Published, target: Target, flops: float, lattice: Lattice, *, noise: float | None = None,
     shared: float = SHARED, drift: float = PER_DECADE, most: int = 40,
@@ -144,14 +97,14 @@ def design_runs(
         )
     if not (np.isfinite(flops) and flops > 0 and 0 <= shared < 1):
         raise ScalingError(f"flops must be above 0 and shared from 0 up to 1, got {flops:g} and {shared:g}")
-    problem = _problem(source, fit, law, target, lattice, noise, shared, drift)
+    worth = _worth(source, fit, law, target, lattice, noise, shared, drift)
     nothing = np.zeros(lattice.D.shape, bool)
-    seed = _seed(problem, flops)
-    found = min((_exchanged(problem, _greedy(problem, seed, flops, most, by), flops) for by in (True, False)),
-                key=lambda chosen: float(problem.score(chosen)))  # fmt: skip
-    found = _exchanged(problem, _greedy(problem, found, flops, most, False), flops)
+    seed = cheap_spread(worth, flops)
+    found = min((exchanged(worth, greedy(worth, seed, flops, most, by), flops) for by in (True, False)),
+                key=lambda chosen: float(worth.score(chosen)))  # fmt: skip
+    found = exchanged(worth, greedy(worth, found, flops, most, False), flops)
     even = even_choice(lattice, flops)
-    notes = [f"noise of a run's ln loss {problem.noise:.2%}, {shared:.0%} of its variance common to forks of a trunk"]
+    notes = [f"noise of a run's ln loss {worth.noise:.2%}, {shared:.0%} of its variance common to forks of a trunk"]
     if fit is None:
         notes.append(f"nothing trained: a wide prior about {source}")
     if target.C is not None and target.what == "loss":
@@ -161,10 +114,10 @@ def design_runs(
         )
     if target.what == "N_opt":
         notes.append("the interval of a best size is that of the law's parameters: how laws drift there is not known")
-    before = None if fit is None else problem.parts(nothing)
+    before = None if fit is None else worth.parts(nothing)
     return Design(
-        lattice, found, _rows(lattice, found), target, flops, before, problem.parts(found),
-        None if even is None else problem.parts(even), problem.noise, tuple(notes),
+        lattice, found, _rows(lattice, found), target, flops, before, worth.parts(found),
+        None if even is None else worth.parts(even), worth.noise, tuple(notes),
     )  # fmt: skip
 
 
@@ -175,42 +128,10 @@ def expected(
     """Standard deviations of ln target that a choice of the lattice's runs would leave: as in `Design.after`."""
     fit = source.fit if isinstance(source, Draws) else source if isinstance(source, Fit) else None
     law = source.law if isinstance(source, Published) else fit.law  # type: ignore[union-attr]
-    return _problem(source, fit, law, target, lattice, noise, shared, drift).parts(chosen)
+    return _worth(source, fit, law, target, lattice, noise, shared, drift).parts(chosen)
 
 
-def even_choice(lattice: Lattice, flops: float, sizes: int = 5) -> Chosen | None:
-    """An even grid in logarithms: `sizes` shapes by four horizons, the largest shape as large as the budget allows.
-
-    None where it allows no such grid.
-    """
-    best = None
-    columns = np.unique(np.linspace(0, lattice.D.shape[1] - 1, 4).round().astype(int))
-    for top in range(sizes - 1, len(lattice.shapes)):
-        chosen = np.zeros(lattice.D.shape, bool)
-        rows = np.unique(np.linspace(0, top, sizes).round().astype(int))
-        chosen[np.ix_(rows, columns)] = True
-        if lattice.price(chosen).sum() <= flops:
-            best = chosen
-    return best
-
-
-def spread_enough(lattice: Lattice, chosen: Chosen) -> Any:
-    """Whether choices (..., shapes, horizons) hold 8 runs, 4 sizes a factor of 8 apart and 3 numbers of tokens a
-    parameter: what a forecast and its rehearsal ask for, whatever the law believes."""
-    sizes, horizons = chosen.any(-1), chosen.any(-2)
-    n = lattice.N
-    top = np.where(sizes, n, -np.inf).max(-1)
-    bottom = np.where(sizes, n, np.inf).min(-1)
-    span = min(SPAN, float(n.max() / n.min()))
-    return (
-        (chosen.sum((-1, -2)) >= min(RUNS, chosen[..., :, :].shape[-1] * len(n)))
-        & (sizes.sum(-1) >= min(SIZES, len(n)))
-        & (top >= span * bottom * 0.999)
-        & (horizons.sum(-1) >= min(HORIZONS, chosen.shape[-1]))
-    )
-
-
-def _problem(
+def _worth(
     source: Any,
     fit: Fit | None,
     law: Any,
@@ -219,7 +140,7 @@ def _problem(
     noise: float | None,
     shared: float,
     drift: float,
-) -> _Problem:
+) -> Worth:
     params = source.params[0] if fit is None else np.array([fit.params[name] for name in law.names])
     if (params == 0).any():
         zero = ", ".join(name for name, value in zip(law.names, params, strict=True) if value == 0)
@@ -239,103 +160,19 @@ def _problem(
     if fit is not None:
         rows = (fit.table[fit.columns[name]].to_numpy(float) for name in ("N", "D"))
         held = sensitivities(law, params, *rows)
-        if fit.fixed:
-            raise ScalingError(
-                f"the fit holds {', '.join(fit.fixed)}: fit it freely, so that runs have something to tell"
-            )
+        if fit.fixed or fit.tied:
+            said = ", ".join([*fit.fixed, *fit.tied])
+            raise ScalingError(f"the fit holds {said}: fit it freely, so that runs have something to tell")
         known = known + grouped_information(held, clusters(fit), noise, shared)
         largest = float(budget(fit, fit.table).max())
     aimed = 6 * n * d if target.what == "loss" else 0.0
-    return _Problem(lattice, J, gradient, known, noise, shared, drift, aimed, largest)
+    return Worth(lattice, J, gradient, known, noise, shared, drift, aimed, largest)
 
 
 def _noise_of(fit: Fit) -> float:
     """The residuals' robust standard deviation, raised by what the parameters took of it."""
     rows = len(fit.table)
     return float(fit.residual_sd * np.sqrt(rows / max(rows - len(fit.law.names), 1)))
-
-
-def _seed(problem: _Problem, flops: float) -> Chosen:
-    """A cheap choice with spread enough: the cheapest runs that add what it lacks, the span of sizes first."""
-    lattice = problem.lattice
-    n, alone, horizons = lattice.N, lattice.alone(), lattice.D.shape[1]
-    order = np.argsort(alone, axis=None, kind="stable")
-    chosen = np.zeros(lattice.D.shape, bool)
-    chosen.flat[order[0]] = True
-    first = n[int(order[0]) // horizons]
-    far = np.maximum(n / first, first / n) >= min(SPAN, float(n.max() / n.min())) * 0.999
-    lacks: list[Callable[[Any, Any], Any]] = [
-        lambda row, column: far[row] & (not chosen[far].any()),
-        lambda row, column: ~_held(chosen, 1)[row] & (_held(chosen, 1).sum() < min(SIZES, len(n))),
-        lambda row, column: ~_held(chosen, 0)[column] & (_held(chosen, 0).sum() < min(HORIZONS, horizons)),
-        lambda row, column: np.full(len(row), int(chosen.sum()) < min(RUNS, chosen.size)),
-    ]
-    for lacking in lacks:
-        while not spread_enough(lattice, chosen):
-            left = order[~chosen.ravel()[order]]
-            useful = left[lacking(left // horizons, left % horizons)]
-            if not len(useful):
-                break
-            chosen.flat[useful[0]] = True
-    price = float(problem.price(chosen))
-    if price > flops:
-        raise ScalingError(
-            f"the least spread of runs (4 sizes over a factor of 8, 3 horizons, 8 runs) costs {price:.3g} FLOP from "
-            f"N = {n.min():.3g} up, and the budget is {flops:.3g}: allow smaller sizes or fewer tokens a parameter"
-        )
-    return chosen
-
-
-def _held(chosen: Chosen, axis: int) -> Chosen:
-    """Which shapes (axis 1) or horizons (axis 0) have a run."""
-    return np.asarray(chosen.any(axis))
-
-
-def _greedy(problem: _Problem, chosen: Chosen, flops: float, most: int, by_price: bool) -> Chosen:
-    """Add runs one at a time: the one that lowers ln variance most, or most for each FLOP, while the budget lasts."""
-    chosen = chosen.copy()
-    while chosen.sum() < most:
-        options, at = _with_each(chosen)
-        if not len(at):
-            break
-        score, price = problem.score(options), problem.price(options)
-        gain = np.log(float(problem.score(chosen))) - np.log(score)
-        worth = np.where(price <= flops, gain / (price - float(problem.price(chosen)) if by_price else 1.0), -np.inf)
-        best = int(np.argmax(worth))
-        if not (np.isfinite(worth[best]) and gain[best] > 1e-4):
-            break
-        chosen.flat[at[best]] = True
-    return chosen
-
-
-def _exchanged(problem: _Problem, chosen: Chosen, flops: float) -> Chosen:
-    """Take each run out and put the best in its place, while that narrows the interval, keeps the spread and can be
-    paid."""
-    chosen = chosen.copy()
-    for _ in range(SWAPS):
-        before = float(problem.score(chosen))
-        for out in np.flatnonzero(chosen):
-            without = chosen.copy()
-            without.flat[out] = False
-            options, _ = _with_each(without)
-            fits = (problem.price(options) <= flops) & spread_enough(problem.lattice, options)
-            if not fits.any():
-                continue
-            score = np.where(fits, problem.score(options), np.inf)
-            best = int(np.argmin(score))
-            if score[best] < float(problem.score(chosen)) * (1 - 1e-6):
-                chosen = options[best]
-        if float(problem.score(chosen)) > before * (1 - 1e-3):
-            break
-    return chosen
-
-
-def _with_each(chosen: Chosen) -> tuple[Chosen, NDArray[np.int64]]:
-    """The choice with each run that it lacks, and which that is."""
-    at = np.flatnonzero(~chosen)
-    options = np.repeat(chosen[None], len(at), 0)
-    options.reshape(len(at), -1)[np.arange(len(at)), at] = True
-    return options, at
 
 
 def _rows(lattice: Lattice, chosen: Chosen) -> pd.DataFrame:

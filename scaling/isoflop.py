@@ -80,8 +80,8 @@ def compare_approaches(
     A budget is a window of C, a factor 1 + tolerance to either side. A parabola's resamples draw residuals of ln loss
     from all budgets, at a size between theirs and the budget's own; the envelope's add such noise to the runs (Porian
     2024, arXiv:2406.19146, does so for budgets) and keep its spread; the law's are its bootstrap. Where C is not 6 N D,
-    the law's best size is taken under the cost that the table itself shows. Raises ScalingError where there is no budget
-    or none has a minimum.
+    the law's best size is taken under the cost that the table itself shows. Raises ScalingError without a budget,
+    or without one that has a minimum.
     """
     if not 0 < tolerance < 1:
         raise ScalingError(f"tolerance is a share of the budget between 0 and 1, got {tolerance}")

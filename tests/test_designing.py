@@ -11,7 +11,7 @@ import pytest
 
 import scaling
 from scaling.bands import robust_sd
-from scaling.designing import NOISE, cheapest_design, design_runs, even_choice, expected, spread_enough
+from scaling.designing import NOISE, cheapest_design, design_runs, expected
 from scaling.errors import ScalingError
 from scaling.fitting import problem_of
 from scaling.gridfile import grid_text
@@ -28,6 +28,7 @@ from scaling.lattice import Lattice, build_lattice
 from scaling.laws import LAWS
 from scaling.laws.hoffmann2022 import chinchilla, chinchilla_optimum
 from scaling.published import find_published
+from scaling.run_choice import even_choice, spread_enough
 from scaling.search import minimise_near
 from scaling.shapes import ShapeRule
 from sweeps.grid import read_grid
