@@ -209,7 +209,6 @@ def _share(run: Run, name: str) -> int:
     if not run.mixture:
         return windows
     borders = np.round(np.cumsum([weight for _, weight in run.mixture]) * windows).astype(int)
-    borders[-1] = windows
     return int(np.diff(borders, prepend=0)[[source for source, _ in run.mixture].index(name)])
 
 

@@ -121,11 +121,13 @@ def test_logits_are_held_whole_where_they_are_few_and_chunks_are_not_many():
         assert chunk_length((1, 7, 3), 2, torch.float32, device) == 7
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
-def test_the_model_learns_the_same_from_chunks(dtype, monkeypatch):
+def test_the_model_learns_the_same_from_chunks(dtype, device, monkeypatch):
     run = a_run(dtype=dtype, vocab=40)
     flat = torch.stack([model.initial(run.model_copy(update={"seed": seed})) for seed in range(2)])
     sequences = torch.randint(40, (2, 3, run.context + 1), generator=torch.Generator().manual_seed(0))
+    flat, sequences = flat.to(device), sequences.to(device)
 
     def learn() -> list[Tensor]:
         weights = model.leaves(flat, run)
@@ -134,10 +136,10 @@ def test_the_model_learns_the_same_from_chunks(dtype, monkeypatch):
         return [losses.detach(), *torch.autograd.grad(losses.mean(), list(weights.values()))]
 
     whole = learn()
-    monkeypatch.setitem(loss.WHOLE_BYTES, "cpu", 0)
-    monkeypatch.setitem(loss.CHUNK_BYTES, "cpu", 10_000)
-    assert chunk_length((2, 48, run.width), 40, model.DTYPES[dtype], "cpu") in (16, 32)
-    assert not fits_whole(2, 48, 40, model.DTYPES[dtype], "cpu")
+    monkeypatch.setitem(loss.WHOLE_BYTES, device, 0)
+    monkeypatch.setitem(loss.CHUNK_BYTES, device, 10_000)
+    assert chunk_length((2, 48, run.width), 40, model.DTYPES[dtype], device) in (16, 32)
+    assert not fits_whole(2, 48, 40, model.DTYPES[dtype], device)
     tolerance = 1e-12 if dtype == "float64" else 2e-2  # a few roundings of eight bits
     for one, other in zip(whole, learn(), strict=True):
         scale = float(one.abs().max())
