@@ -40,7 +40,10 @@ RUN_NAMES: Tiers = {
 }  # fmt: skip
 CURVE_NAMES: Tiers = {
     "step": (("steps", "iter", "iteration", "global_step", "trainer_global_step", "train_global_step"), ("_step",)),
-    "lr": (("learning_rate", "lrs", "train_lr", "train_learning_rate", "lr_adamw", "lr_adam", "lr_sgd"),),
+    "lr": (
+        ("learning_rate", "lrs", "train_lr", "train_learning_rate", "lr_adamw", "lr_adam", "lr_sgd"),
+        ("lr_adamw_pg1", "lr_adam_pg1"),
+    ),
     "tokens": (RUN_NAMES["D"][0][1:],),
     "run": RUN_NAMES["run"],
     "loss": (

@@ -57,12 +57,13 @@ def read_table(
     for column in NUMBERS:
         if column in table:
             to_number(table, column)
+    warned = _checkpoints(table) if log.plain and not asked.final else ()
     for derived, others, rule in (
         ("C", ("N", "D"), lambda n, d: 6 * n * d),
         ("D", ("C", "N"), lambda c, n: c / (6 * n)),
         ("N", ("C", "D"), lambda c, d: c / (6 * d)),
     ):
-        if derived not in table and all(o in table for o in others):
+        if derived not in table and all(o in table for o in others) and not (warned and derived == "N"):
             table[derived] = rule(*(table[o] for o in others))
             table.attrs["notes"] += (f"{derived} derived from {' and '.join(others)} by C = 6 N D",)
     if "run" not in table:
@@ -70,7 +71,7 @@ def read_table(
         table.attrs["made"] = ("run",)
         table.attrs["notes"] += ("no column run: each row is taken as a run of its own",)
     if log.plain and not asked.final:
-        table.attrs["notes"] += (*_checkpoints(table), *_unfinished(table))
+        table.attrs["notes"] += (*warned, *_unfinished(table))
     return table if where is None else filtered(table, where)
 
 
@@ -103,15 +104,21 @@ def _unfinished(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _checkpoints(table: pd.DataFrame) -> tuple[str, ...]:
     """A word of warning where one run has rows at many steps."""
-    if not {"run", "step"} <= set(table.columns) or "run" in table.attrs.get("made", ()):
+    if "run" not in table or _step(table) is None:
         return ()
     runs = table["run"].nunique()
     if len(table) < 2 * runs:
         return ()
     return (
         f"{len(table)} rows at several steps of {runs} runs: rows before a run's end are no final losses; --final "
-        "decayed keeps the last row of every run that came to its end",
+        "decayed keeps the last row of every run that came to its end, and laws of whole curves, such as ncl, read all",
     )
+
+
+def _step(table: pd.DataFrame) -> str | None:
+    """The column that counts updates, if any."""
+    known = {plain(str(c)): str(c) for c in table.columns}
+    return next((known[name] for name in ("step", *sum(CURVE_NAMES["step"], ())) if name in known), None)
 
 
 def usable(
@@ -196,8 +203,7 @@ def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: l
 
 def _instead(table: pd.DataFrame, missing: list[str]) -> str:
     """What else could be meant where a table has steps."""
-    known = {plain(str(c)): str(c) for c in table.columns}
-    step = next((known[name] for name in ("step", *sum(CURVE_NAMES["step"], ())) if name in known), None)
+    known, step = {plain(str(c)): str(c) for c in table.columns}, _step(table)
     if step is None:
         return ""
     if len(table) > table["run"].nunique() and any(name in known for name in ("lr", *CURVE_NAMES["lr"][0])):

@@ -204,6 +204,13 @@ def test_a_law_of_runs_that_is_given_curves_names_a_law_of_curves() -> None:
     assert "--set" not in str(error.value)
 
 
+def test_no_size_is_made_of_the_flops_and_tokens_of_a_curve() -> None:
+    table = pd.DataFrame({"run": "a", "step": range(9), "lr": 1e-3, "tokens": 1e3, "flops": 6e9, "val_loss": 3.0})
+    with pytest.raises(scaling.TableError, match=r"Missing: N.*These are curves: .*scaling fit ncl"):
+        scaling.fit("chinchilla", scaling.read_table(table))
+    assert scaling.read_table(table.tail(1))["N"].tolist() == [1e6]
+
+
 def test_names_of_others_are_recognised_whatever_their_case_and_signs() -> None:
     table = scaling.read_table(csv("Num Parameters,train/tokens,Eval-Loss,Run Name\n1e7,1e9,3,a\n"))
     assert table[["N", "D", "loss", "run"]].values.tolist() == [[1e7, 1e9, 3.0, "a"]]
