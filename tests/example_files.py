@@ -58,7 +58,7 @@ def isoflops() -> pd.DataFrame:
 
 
 def annealed(sizes: tuple[float, ...] = ()) -> pd.DataFrame:
-    """Three curves on the law `ncl` at made-up coefficients, or three of each size on `ncl_sizes`; a row every 120."""
+    """Three curves on the law `ncl` at made-up coefficients, or three of each size on `ncl_sizes`; a row every 480."""
     rng = np.random.default_rng(0)
     name = "ncl_sizes" if sizes else "ncl"
     frames = []
@@ -66,7 +66,7 @@ def annealed(sizes: tuple[float, ...] = ()) -> pd.DataFrame:
         "constant": schedule.constant(STEPS, PEAK, WARMUP), "cosine": schedule.cosine(STEPS, PEAK, WARMUP, final=0.1),
         "wsd": schedule.wsd(STEPS, PEAK, WARMUP, 4800),
     }  # fmt: skip
-    at = np.arange(WARMUP, STEPS, 120)
+    at = np.arange(WARMUP, STEPS, 480)
     for size in sizes or (0.0,):
         for run, lr in lrs.items():
             frames.append(_logged(name, f"{run}-{size:g}" if sizes else run, lr, at, rng, size))
@@ -95,7 +95,7 @@ def write_files(folder: Path) -> None:
     )
     curves = annealed()
     plan = schedule.wsd(20_000, 2e-4, cooldown=4000)
-    big = _logged("ncl", "big", plan, np.arange(119, 10_000, 120), np.random.default_rng(1))  # still training
+    big = _logged("ncl", "big", plan, np.arange(119, 10_000, 240), np.random.default_rng(1))  # still training
     pd.concat([curves, big]).to_csv(folder / "curves.csv", index=False)
     big.to_csv(folder / "big.csv", index=False)
     pd.DataFrame({"lr": plan}).to_csv(folder / "plan.csv", index=False)

@@ -40,6 +40,13 @@ NOT_RUN = {
         f"half a minute: {SCHEDULES}"
     ),
     "scaling watch OUT --follow 60": "goes on until the sweep ends",
+    "scaling report runs.csv -o report.html": "runs with --at and --flops",
+    "scaling report curves.csv --schedule cosine:steps=40000,peak=2e-4 -o curves.html": (
+        "several laws of curves: tests/test_report_page.py makes a page of one"
+    ),
+    "sweeps plan demo --measure": "trains the stacks of the demo: tests/test_capacity.py measures a small run",
+    "sweeps report out/demo -o out/demo/report.html": "runs with --no-fit; tests/test_sweeps_report.py fits",
+    "sweeps collect out/demo | scaling fit chinchilla -": "runs on another folder",
     "scaling datasets luo2025 -o curves.csv": "downloads",
     "scaling read mlruns -o out": "a store of MLflow is made by its library in the tests of readers",
 }
@@ -94,7 +101,7 @@ def test_the_example_runs(example: str, folder: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("example", NOT_RUN)
 def test_an_example_that_is_not_run_is_one_and_its_options_exist(example: str) -> None:
     assert example in EXAMPLES
-    name, *argv = shlex.split(example)
+    name, *argv = shlex.split(example.partition("|")[0])
     cli_pages.PARSERS[name]().parse_args(argv)
 
 
