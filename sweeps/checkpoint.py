@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -52,7 +53,7 @@ def save(folder: Path, training: Training, check: Callable[[], None] = lambda: N
     `check` is asked before the file takes its place: it raises where this process may no longer write.
     """
     current, previous = (folder / name for name in NAMES)
-    partial = folder / f"checkpoint.pt.{os.getpid()}.tmp"  # a process that lost its lease may be writing yet
+    partial = folder / f"checkpoint.pt.{secrets.token_hex(4)}.tmp"  # a process that lost its lease may be writing yet
     with writing(current):
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Collection
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def shelve(folder: Path, snapshot: Snapshot) -> Snapshot:
     rows = snapshot.rows.cpu().contiguous().numpy()
     path = folder / f"end.{_digest(rows)}.npy"
     if not path.exists():
-        partial = folder / f"{path.name}.{os.getpid()}.tmp"
+        partial = folder / f"{path.name}.{secrets.token_hex(4)}.tmp"
         try:
             with partial.open("wb") as file:
                 np.save(file, rows)

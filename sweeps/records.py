@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -84,9 +85,8 @@ def open_run(
                     f"losses do not compare with new ones. Give another folder with --out"
                 )
     path = folder / "curve.csv"
-    if not path.exists():
-        with writing(path):
-            path.write_text(_header(curve_columns(run.measures)))
+    with writing(path), suppress(FileExistsError), path.open("x") as file:  # another process may have begun it
+        file.write(_header(curve_columns(run.measures)))
 
 
 def curve_columns(measures: Iterable[str]) -> tuple[str, ...]:
@@ -157,7 +157,10 @@ def whole_rows(out: str | os.PathLike[str], key: str) -> list[tuple[int, str]]:
 def truncate_rows(out: str | os.PathLike[str], key: str, last_step: int) -> None:
     """Keep the rows of run `key` up to `last_step`, included, and up to the first damaged one; -1 keeps the header."""
     kept = "".join(line for step, line in whole_rows(out, key) if step <= last_step)
-    write_text(Path(out) / key / "curve.csv", _header(_columns_of(out, key)) + kept)
+    path = Path(out) / key / "curve.csv"
+    write_text(path, _header(_columns_of(out, key)) + kept)
+    for left in path.parent.glob("*.csv.*.tmp"):  # by a kill
+        left.unlink(missing_ok=True)
 
 
 def write_final(out: str | os.PathLike[str], key: str, final: Mapping[str, Any]) -> None:
@@ -351,8 +354,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole: beside its place, flushed to disk, renamed, and the rename flushed too."""
-    partial = path.with_name(path.name + ".tmp")
+    """Write a file whole: beside its place, flushed to disk, renamed, and the rename flushed too.
+
+    Processes that write the same file at once do not disturb each other: the last one's stays.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     with writing(path):
         try:
             with partial.open("w", newline="") as file:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -148,7 +149,30 @@ def test_a_run_is_done_if_and_only_if_its_final_file_is_there(tmp_path):
     records.write_final(tmp_path, RUN.key, FINAL)
     assert records.is_done(tmp_path, RUN.key)
     assert records.read_final(tmp_path, RUN.key) == FINAL
-    assert not (tmp_path / RUN.key / "final.json.tmp").exists()
+
+
+def test_processes_that_open_one_folder_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
+    fsync, nested = os.fsync, []
+
+    def slow(number):
+        if not nested:
+            nested.append(1)
+            opened(tmp_path, RUN)  # another process comes by while this one writes run.json, and trains
+            records.append_rows(tmp_path, RUN.key, rows(0, 3))
+        fsync(number)
+
+    monkeypatch.setattr("os.fsync", slow)
+    opened(tmp_path, RUN)
+    assert nested and records.read_run(tmp_path, RUN.key)["key"] == RUN.key
+    assert len(records.read_curve(tmp_path, RUN.key)) == 3
+    assert sorted(path.name for path in (tmp_path / RUN.key).iterdir()) == ["curve.csv", "run.json"]
+
+
+def test_what_a_kill_left_half_written_goes_when_training_goes_on(tmp_path):
+    opened(tmp_path, RUN)
+    (tmp_path / RUN.key / "curve.csv.0123abcd.tmp").write_text("step,")
+    records.truncate_rows(tmp_path, RUN.key, -1)
+    assert sorted(path.name for path in (tmp_path / RUN.key).iterdir()) == ["curve.csv", "run.json"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_error_with_its_path(tmp_path):
