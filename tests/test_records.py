@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.columns import CURVES, RUNS
+from scaling.columns import CURVES, MEASURED, RUNS
 from scaling.errors import ScalingError
 from scaling.schedule import SCHEDULES
 from sweeps import collecting, records
@@ -299,7 +299,14 @@ def test_a_folder_without_runs_says_what_to_give(tmp_path):
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text()
 
 
-@pytest.mark.parametrize(("table", "columns"), [("runs.csv", RUNS), ("curves.csv", CURVES)])
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("runs.csv", RUNS),
+        ("curves.csv", CURVES),
+        ("Measured columns", {name: column for columns in MEASURED.values() for name, column in columns.items()}),
+    ],
+)
 def test_the_documented_columns_are_those_of_the_tables(table, columns):
     section = DOCUMENT.split(f"\n## {table}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section.replace("|  |", "| |").replace("| |", "|  |"), re.M)
