@@ -138,7 +138,7 @@ def _read(args: argparse.Namespace, path: str, growing: bool = False) -> Any:
     if path == "-":
         args.text = getattr(args, "text", None) or sys.stdin.read()  # a stream is read once
         source = io.StringIO(args.text)
-    elif growing and Path(path).is_file() and Path(path).suffix != ".gz":
+    elif growing and Path(path).is_file() and Path(path).suffix in (".csv", ".tsv", ".txt"):
         text = Path(path).read_text(encoding="utf-8")
         source = io.StringIO(text[: text.rfind("\n") + 1])  # a last line without its break is still being written
     return read_curves(
