@@ -15,7 +15,7 @@ from scaling.columns import CURVES, RUNS, Column
 from scaling.curves import assumptions, read_curves
 from scaling.errors import ScalingError, TableError
 from scaling.reading import Reading
-from scaling.table import Source, load, read_table
+from scaling.table import Source, load, read_table, step_column
 
 FEW = 1e4  # parameters or tokens: no language model has so few
 
@@ -47,7 +47,7 @@ def overview(
     try:
         curves = read_curves(source, loss=loss, map=map, where=where, reading=reading)
     except ScalingError as error:
-        lacking["curves"] = str(error)
+        lacking["curves"] = str(error) if step_column(log.runs) or not log.plain else "no column counts updates"
     many = curves is not None and len(curves) >= 2 * curves["run"].nunique()
     if log.plain and curves is not None and not many:
         curves, lacking["curves"] = None, "one row a run"

@@ -104,7 +104,7 @@ def _unfinished(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _checkpoints(table: pd.DataFrame) -> tuple[str, ...]:
     """A word of warning where one run has rows at many steps."""
-    if "run" not in table or _step(table) is None:
+    if "run" not in table or step_column(table) is None:
         return ()
     runs = table["run"].nunique()
     if len(table) < 2 * runs:
@@ -115,7 +115,7 @@ def _checkpoints(table: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _step(table: pd.DataFrame) -> str | None:
+def step_column(table: pd.DataFrame) -> str | None:
     """The column that counts updates, if any."""
     known = {plain(str(c)): str(c) for c in table.columns}
     return next((known[name] for name in ("step", *sum(CURVE_NAMES["step"], ())) if name in known), None)
@@ -203,7 +203,7 @@ def _missing_columns(table: pd.DataFrame, columns: Mapping[str, str], missing: l
 
 def _instead(table: pd.DataFrame, missing: list[str]) -> str:
     """What else could be meant where a table has steps."""
-    known, step = {plain(str(c)): str(c) for c in table.columns}, _step(table)
+    known, step = {plain(str(c)): str(c) for c in table.columns}, step_column(table)
     if step is None:
         return ""
     if len(table) > table["run"].nunique() and any(name in known for name in ("lr", *CURVE_NAMES["lr"][0])):

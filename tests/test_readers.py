@@ -243,10 +243,12 @@ def test_all_rows_of_a_log_are_kept_where_that_is_asked() -> None:
     assert len(table) == 16 and table["D"].min() == 640 and set(table["N"]) == set(SIZES.values())
 
 
-def test_a_chart_on_a_stream_is_a_chart(capsys, monkeypatch) -> None:
+def test_a_chart_on_a_stream_is_a_chart_and_a_table_of_runs_is_none(capsys, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO((LOGS / "wandb_exports" / "chart.csv").read_text()))
     assert main(["read", "-", "--final", "last"]) == 0
     assert "runs: 2 rows" in capsys.readouterr().out
+    assert main(["read", str(LOGS / "wandb_exports" / "runs.csv")]) == 0
+    assert "no curves: no column counts updates" in capsys.readouterr().out
 
 
 def test_what_was_done_is_said_once() -> None:
