@@ -1,6 +1,7 @@
 """Logs made by the real libraries, small enough to keep: what the readers of `scaling` are tested on.
 
-    python -m venv logs && logs/bin/pip install torch wandb tensorboard mlflow-skinny transformers accelerate lightning
+    python -m venv logs
+    logs/bin/pip install torch wandb tensorboard mlflow-skinny sqlalchemy alembic transformers accelerate lightning
     logs/bin/python tests/logs/make.py tests/logs [NAME ..]
 
 with NANOGPT=FOLDER naming a checkout of github.com/karpathy/nanoGPT, for its log.
@@ -181,7 +182,7 @@ def make_mlflow(folder: Path) -> None:
 
 
 def make_mlflow_database(folder: Path) -> None:
-    """MLflow's store in SQLite (which also needs sqlalchemy and alembic), without the tables that nothing reads."""
+    """MLflow's store in SQLite, without the tables that nothing reads."""
     import sqlite3
 
     import mlflow
