@@ -12,6 +12,7 @@ from scaling.errors import ScalingError
 from sweeps import tokens as corpora
 from sweeps.grid import read_grid
 from sweeps.markov import Markov, parse_markov
+from sweeps.order import validation_sequences
 
 
 def test_the_entropy_of_two_letters_is_the_formula_s():
@@ -113,7 +114,7 @@ def test_a_small_model_comes_down_to_the_entropy_and_not_below(tmp_path: Path):
     grid = read_grid(tmp_path / "grid.toml")
     chain, tokens = parse_markov(grid.source.source), corpora.load(grid.source)
     assert chain is not None
-    floor = chain.cross_entropy(corpora.validation_sequences(tokens, 16, 1024))  # of this validation text
+    floor = chain.cross_entropy(validation_sequences(tokens, 16, 1024))  # of this validation text
     runs = scaling.read_table(tmp_path / "runs.csv").sort_values("D")
     excess = runs["loss"].to_numpy() - floor
     assert (excess > 0).all()
