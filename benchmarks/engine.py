@@ -39,10 +39,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sweeps import capacity, progress, records
+from sweeps.counting import flops_per_token
 from sweeps.devices import peak_flops
 from sweeps.engine import Mode
+from sweeps.feed import Feed
 from sweeps.model import NORM_EPS, rotation
-from sweeps.objectives import Feed
 from sweeps.plan import build_plan
 from sweeps.runs import Run
 from sweeps.tokens import File, Tokens
@@ -194,7 +195,7 @@ class Rows:
         self.path, self.size, self.run, self.peak = path, size, run, peak_flops(device, run.dtype)
 
     def add(self, how: str, speed: capacity.Speed, note: str = "") -> None:
-        flops = speed.rate * self.run.flops_per_token["6N_with_attention"]
+        flops = speed.rate * flops_per_token(self.run)["6N_with_attention"]
         mfu = f"{flops / self.peak:.3f}" if self.peak else ""
         memory = f"{speed.memory / 2**30:.2f}" if speed.memory else ""
         values = (self.size.name, how, speed.slots, f"{speed.rate:.0f}", mfu, memory)

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from sweeps.engine import DEFAULT, Engine, Mode, forget_other_shapes
+from sweeps.feed import Feed
 from sweeps.forks import Forks
-from sweeps.objectives import Feed, objective_of
+from sweeps.model import initial
 from sweeps.optim import empty_state
 from sweeps.runs import Run, Stack
 from sweeps.tokens import Tokens
@@ -63,7 +64,7 @@ def measured(
         torch.cuda.reset_peak_memory_stats(device)
     begin = time.perf_counter()
     state = empty_state(run, slots, device)
-    state.weights[:] = objective_of(run).initial(run).to(device)
+    state.weights[:] = initial(run).to(device)
     state.alive[:] = True
     engine = Engine(run, state, corpus.train, mode, UPDATES)
     draws = np.repeat(feed.take(run, 0, UPDATES)[:, None], slots, axis=1)

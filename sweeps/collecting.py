@@ -32,6 +32,8 @@ from sweeps.records import (
 #: Begin the columns that named sources add to the table of runs, one a source: its share of the training sequences,
 #: and the final loss on its part of the validation set.
 SHARE, LOSS = "share_", "loss_on_"
+#: Settings that are columns of the table where any run departs from these defaults.
+FURTHER = {"objective": "autoregressive"}
 
 
 def status(out: str | os.PathLike[str]) -> pd.DataFrame:
@@ -94,12 +96,14 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
         if len(curve):
             curves.append(curve)
     table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+    own = list(dict.fromkeys(name for record in records.values() for name in record.get("columns", ())))
+    other = [name for name in FURTHER if any(row[name] != FURTHER[name] for row in runs)]
     floats = dict.fromkeys(("loss", "loss_se", "bits_per_byte"), float)  # also where no run has any
     begins = ((name, start) for row in runs for name in row for start in (SHARE, LOSS) if name.startswith(start))
     sources = list(dict.fromkeys(name.removeprefix(start) for name, start in begins))
     shares, losses = ([start + source for source in sources] for start in (SHARE, LOSS))
     measured = [name for columns in MEASURED.values() for name in columns if name in table]
-    rows = pd.DataFrame(runs, columns=[*RUNS, *shares, *losses, *measured]).astype(floats)
+    rows = pd.DataFrame(runs, columns=[*RUNS, *other, *own, *shares, *losses, *measured]).astype(floats)
     return rows.fillna(dict.fromkeys(shares, 0.0)), table.reindex(columns=[*CURVES, *measured])
 
 
@@ -146,6 +150,8 @@ def _row(
             "flops": record["flops"],
             "flops_marginal": record["flops_marginal"],
         }
+        | {name: run.get(name, default) for name, default in FURTHER.items()}
+        | record.get("columns", {})
         | {SHARE + source: weight for source, weight in run.get("mixture", ())}
         | {LOSS + source: loss for source, loss in final.get("loss_by_source", {}).items()}
     )

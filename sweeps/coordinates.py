@@ -55,7 +55,7 @@ def activations(weights: dict[str, Tensor], tokens: Tensor, run: Run) -> dict[tu
     for i in range(run.depth):
         out["attention", i] = attention(weights, i, x, batch, run)
         x = add_branch(x, out["attention", i], run)
-        out["mlp", i] = mlp(weights, i, x)
+        out["mlp", i] = mlp(weights, i, x, run)
         x = out["block", i] = add_branch(x, out["mlp", i], run)
     return out | {("logits", -1): forward(weights, tokens, run)}
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps import records
+from sweeps.counting import flops_per_token
 from sweeps.forks import Forks
 from sweeps.runs import Edge, Run, validation_counts
 
@@ -52,6 +53,7 @@ def add(curves: Curves, edge: Edge, first: int, metrics: NDArray, seconds: NDArr
     Returns False if one was not finite: the edge has diverged there, and rows from there on are not kept.
     """
     run, rows = curves.run, curves.waiting.setdefault(edge.name, (edge, []))[1]
+    each = flops_per_token(run)["6N_with_attention"]
     for i, ((loss, norm), time) in enumerate(zip(metrics.tolist(), seconds.tolist(), strict=True)):
         step = first + i
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -66,7 +68,7 @@ def add(curves: Curves, edge: Edge, first: int, metrics: NDArray, seconds: NDArr
             "val_loss_se": None,
             "val_bits_per_byte": None,
             "grad_norm": norm,
-            "flops": tokens * run.flops_per_token["6N_with_attention"],
+            "flops": tokens * each,
             "seconds": time,
         }
         curves.last[edge.name] = row

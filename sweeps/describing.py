@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.corpora.settings import BYTES
+from sweeps.counting import parameter_counts
 from sweeps.grid import Grid
 from sweeps.order import epochs_per_source, unique_per_source
 from sweeps.plan import Plan, flops_of, notes
@@ -39,7 +40,7 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
         "stacks": len(plan.stacks),
         "trunks": sum(edge.parent is None for edge in edges),
         "forks": sum(edge.parent is not None for edge in edges),
-        "parameters": sorted({run.parameter_counts["matmul"] for run in runs}),
+        "parameters": sorted({parameter_counts(run)["matmul"] for run in runs}),
         "tokens_logged": plan.tokens_logged,
         "tokens_trained": plan.tokens_trained,
         "epochs_longest": max(max(epochs_per_source(tokens, run).values()) for run in runs),
@@ -54,11 +55,11 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
             {
                 "run": run.key,
                 "group": run.group,
-                "N": run.parameter_counts["matmul"],
+                "N": parameter_counts(run)["matmul"],
                 "D": run.tokens,
                 "U": sum(unique_per_source(tokens, run).values()),
                 "lr": run.lr,
-                "C": 6.0 * run.parameter_counts["matmul"] * run.tokens,
+                "C": 6.0 * parameter_counts(run)["matmul"] * run.tokens,
                 "flops": flops_of(run),
                 "flops_marginal": plan.flops_marginal[run.key],
                 "trunk": plan.trunk[run.key],
@@ -219,7 +220,7 @@ def _stack_row(plan: Plan, number: int) -> dict[str, Any]:
         "runs": len(stack.runs),
         "trunks": sum(edge.parent is None for edge in stack.edges),
         "forks": sum(edge.parent is not None for edge in stack.edges),
-        "parameters": stack.runs[0].parameter_counts["matmul"],
+        "parameters": parameter_counts(stack.runs[0])["matmul"],
         "updates": [min(steps), max(steps)],
         "tokens_trained": alone.tokens_trained,
         "tokens_logged": alone.tokens_logged,

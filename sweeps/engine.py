@@ -28,8 +28,8 @@ from torch import Tensor
 from scaling.errors import ScalingError
 from sweeps import muon
 from sweeps.model import master_dtype, views
-from sweeps.objectives import objective_of
 from sweeps.optim import Settings, State, set_knobs, settings, update
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
 
 #: Updates before a capture, on its stream: libraries set themselves up in the first ones.
@@ -66,10 +66,10 @@ DEFAULT = Mode()
 
 def token_losses(run: Run) -> Callable[[Tensor, Tensor], Tensor]:
     """(weights (R, P), inputs (R, B, ...)) -> loss of every token predicted, (R, B, tokens)."""
-    objective, weights = objective_of(run), objective_of(run).layout(run)
+    regime, weights = regime_of(run), regime_of(run).weights(run)
 
     def losses(flat: Tensor, inputs: Tensor) -> Tensor:
-        return objective.losses(views(flat, weights, run), inputs, run)
+        return regime.losses(views(flat, weights, run), inputs, run)
 
     return losses
 
@@ -155,7 +155,7 @@ class Engine:
         """One update of every replica, at the cursor."""
         assert self.draws is not None
         lr, draws = self.lr.index_select(0, self.cursor)[0], self.draws.index_select(0, self.cursor)[0]
-        inputs = objective_of(self.run).gather(self.text, draws, self.run)
+        inputs = regime_of(self.run).gather(self.text, draws, self.run)
         metrics = step(self.state, self.how, lr, inputs, self.parts)
         self.metrics.index_copy_(0, self.cursor, metrics[None])
         self.cursor.add_(1)

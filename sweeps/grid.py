@@ -35,6 +35,8 @@ from scaling.errors import ScalingError, nearest
 from scaling.schedule import SCHEDULES
 from sweeps.corpora.settings import STDLIB, Source, read_source
 from sweeps.corpora.tokenizers import model_vocab
+from sweeps.counting import parameter_counts
+from sweeps.regimes.listed import REGIMES, regime_of
 from sweeps.runs import Run
 
 #: More than a sweep on small models should ever be: a slip of an axis, not a wish.
@@ -94,14 +96,24 @@ def _adapter(info: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
+_MODELS: tuple[type[BaseModel], ...] = (*(one.settings for one in REGIMES.values()), Run)
+#: Settings that one objective alone reads -> the objectives that do.
+OPTIONS = {
+    name: tuple(each for each, regime in REGIMES.items() if name in regime.settings.model_fields)
+    for one in REGIMES.values()
+    for name in one.settings.model_fields
+}
+_EVERY: tuple[type[BaseModel], ...] = (*_MODELS, Knobs)
 _SETTINGS = {
     name: _adapter(info)
-    for model in (Run, Knobs)
+    for model in _EVERY
     for name, info in model.model_fields.items()
-    if name not in ("group", "corpus")
+    if name not in ("group", "corpus", "options")
 }
 _LISTS = {"milestones", "measures"}  # one value of these is a list, an axis a list of lists
-_WHOLE = {name for name, info in Run.model_fields.items() if info.annotation in (int, int | None)}
+_WHOLE = {
+    name for model in _MODELS for name, info in model.model_fields.items() if info.annotation in (int, int | None)
+}
 
 
 @dataclass(frozen=True)
@@ -281,13 +293,14 @@ def _cross(shared: Mapping[str, list[Any]], own: Mapping[str, list[Any]], name: 
         if len(said) == 1:
             (missing,) = set(pair) - said
             raise ScalingError(f"{place}: {said.pop()} needs {missing} beside it: {_described(missing)}")
-    schedules = axes.get("schedule", [Run.model_fields["schedule"].default])
-    for key in own.keys() & READ_BY.keys():
-        if not set(schedules) & set(READ_BY[key]):
-            raise ScalingError(
-                f"{place}: {key} is read by the schedule {' or '.join(READ_BY[key])} only; this block has "
-                f"{' and '.join(schedules)}"
-            )
+    for what, readers in (("schedule", READ_BY), ("objective", OPTIONS)):
+        there = axes.get(what, [Run.model_fields[what].default])
+        for key in own.keys() & readers.keys():
+            if not set(there) & set(readers[key]):
+                raise ScalingError(
+                    f"{place}: {key} is read by the {what} {' or '.join(readers[key])} only; this block has "
+                    f"{' and '.join(there)}"
+                )
     count = math.prod(len(values) for values in axes.values())
     if count > MAX_RUNS:
         crossed = " x ".join(f"{len(v)} {k}" for k, v in axes.items() if len(v) > 1)
@@ -302,6 +315,7 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
     settings = {k: v for k, v in settings.items() if k not in READ_BY or schedule in READ_BY[k]}
     if settings.get("depth_rule", Run.model_fields["depth_rule"].default) == "none":
         settings.pop("base_depth", None)  # nothing reads it: it cannot make two keys of one run
+    settings["options"] = _options(settings, place)
     knobs = {key: settings.pop(key) for key in Knobs.model_fields if key in settings}
     if "aspect" in knobs:
         settings["depth"] = max(1, round(settings["width"] / knobs["aspect"]))
@@ -324,7 +338,11 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         raise ScalingError(f"{place}: head_dim = {run.head_dim} must be even: rotary positions turn pairs")
     if "gradient_noise" in run.measures and run.batch % 2:
         raise ScalingError(f"{place}: gradient_noise needs an even batch, to halve it; got batch = {run.batch}")
-    n = run.parameter_counts["matmul"]
+    try:
+        regime_of(run).check(run)
+    except ScalingError as error:
+        raise ScalingError(f"{place}: {error}") from None
+    n = parameter_counts(run)["matmul"]
     steps = run.steps
     for knob, tokens in (("tokens", 1.0), ("tokens_per_param", float(n)), ("compute", 1 / (6.0 * n))):
         if knob in knobs:
@@ -353,6 +371,16 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         except ValueError as error:
             raise ScalingError(f"{place}: {error}") from None
     return made
+
+
+def _options(settings: dict[str, Any], place: str) -> tuple[tuple[str, Any], ...]:
+    """Take the settings that objectives alone read out of `settings`; those of this objective, defaults left out."""
+    objective = settings.get("objective", Run.model_fields["objective"].default)
+    if objective not in REGIMES:
+        raise ScalingError(f"{place}: there is no objective {objective!r}; {nearest(objective, list(REGIMES))}")
+    own = {key: settings.pop(key) for key in OPTIONS if key in settings}
+    fields = REGIMES[objective].settings.model_fields
+    return tuple(sorted((k, v) for k, v in own.items() if k in fields and v != fields[k].default))
 
 
 def _lr(run: Run, steps: int, knobs: Mapping[str, float], place: str) -> float:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sweeps import gradient_noise, representation
 from sweeps.engine import Engine
-from sweeps.objectives import Feed, objective_of
+from sweeps.feed import Feed
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
 from sweeps.slots import Training
 
@@ -60,7 +61,7 @@ def measured(
         run,
         engine.state.weights[chosen],
         first.expand(len(chosen), *first.shape),
-        objective_of(run).gather(engine.text, torch.from_numpy(draws).to(engine.text.device), run),
+        regime_of(run).gather(engine.text, torch.from_numpy(draws).to(engine.text.device), run),
     )
     columns = {name: value for measure in run.measures for name, value in MEASURES[measure](sight).items()}
     values = {name: value.double().cpu().tolist() for name, value in columns.items()}

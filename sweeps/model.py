@@ -9,9 +9,7 @@ AdamW and snapshots then are a handful of operations on (R, P), whatever the dep
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -20,59 +18,16 @@ from torch import Tensor
 
 from sweeps import parametrization
 from sweeps.loss import linear_cross_entropy
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
+from sweeps.weights import GAINS, Weight
 
 #: Added to the mean square in RMSNorm.
 NORM_EPS = 1e-6
 #: Longest wavelength of the rotary positions is 2 pi times this (arXiv:2104.09864, section 3.2.2).
 ROPE_BASE = 10_000.0
 
-#: Groups of gains of norms: they begin at 1.
-GAINS = ("norm", "norm_head")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Weight:
-    """Where one weight lies in a row of the flat tensor, its shape and its group in `sweeps/parametrization.py`."""
-
-    name: str
-    group: str
-    shape: tuple[int, ...]
-    start: int
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-
-def layout(run: Run) -> tuple[Weight, ...]:
-    """Every weight of one replica in the order of the flat row: gains and embedding first, then all matrices.
-
-    Matrices are (in, out). Queries, keys and values are the columns of one matrix, in this order.
-    """
-    w, hidden, blocks = run.width, round(run.mlp_ratio * run.width), range(run.depth)
-    wanted: list[tuple[str, str, tuple[int, ...]]] = [("embedding", "embedding", (run.vocab, w))]
-    for i in blocks:
-        wanted += [
-            (f"norm_attention.{i}", "norm", (w,)),
-            (f"norm_qk.{i}", "norm", (2, run.head_dim)),
-            (f"norm_mlp.{i}", "norm", (w,)),
-        ]
-    wanted += [("norm_head", "norm_head", (w,))]
-    for i in blocks:
-        wanted += [
-            (f"attention_in.{i}", "attention_in", (w, 3 * w)),
-            (f"attention_out.{i}", "attention_out", (w, w)),
-            (f"mlp_in.{i}", "mlp_in", (w, hidden)),
-            (f"mlp_out.{i}", "mlp_out", (hidden, w)),
-        ]
-    wanted += [("head", "head", (w, run.vocab))]
-    weights, start = [], 0
-    for name, group, shape in wanted:
-        weights.append(Weight(name, group, shape, start))
-        start += weights[-1].size
-    return tuple(weights)
 
 
 def master_dtype(run: Run) -> torch.dtype:
@@ -86,9 +41,9 @@ def initial(run: Run) -> Tensor:
     Drawn in float64 and then cast, so that runs that differ in number format start from the same weights.
     """
     generator = torch.Generator().manual_seed(run.seed)
-    groups = parametrization.groups(run)
+    groups = regime_of(run).groups(run)
     rows = []
-    for weight in layout(run):
+    for weight in regime_of(run).weights(run):
         std = groups[weight.group].init_std
         if weight.group in GAINS:
             rows.append(torch.ones(weight.size, dtype=torch.float64))
@@ -106,30 +61,28 @@ def views(flat: Tensor, weights: Sequence[Weight], run: Run) -> dict[str, Tensor
     out = {}
     for weight, part in zip(weights, parts, strict=True):
         view = part.view(-1, *weight.shape)
-        out[weight.name] = view.to(DTYPES[run.dtype]) if _is_matrix(weight) else view
+        out[weight.name] = view.to(DTYPES[run.dtype]) if weight.is_matrix else view
     return out
 
 
 def leaves(flat: Tensor, run: Run) -> dict[str, Tensor]:
     """The weights of all replicas as leaves that gradients can be asked of one by one."""
-    return {name: view.requires_grad_() for name, view in views(flat.detach(), layout(run), run).items()}
-
-
-def _is_matrix(weight: Weight) -> bool:
-    return weight.group not in ("embedding", *GAINS)
+    return {
+        name: view.requires_grad_() for name, view in views(flat.detach(), regime_of(run).weights(run), run).items()
+    }
 
 
 def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
     """The residual stream before the first block, (R, B*T, width), for `tokens` (R, B, T)."""
     table = weights["embedding"]
-    offsets = torch.arange(len(tokens), device=tokens.device).view(-1, 1, 1) * run.vocab
+    offsets = torch.arange(len(tokens), device=tokens.device).view(-1, 1, 1) * table.shape[1]
     return F.embedding((tokens + offsets).flatten(1), table.reshape(-1, run.width))
 
 
-def block(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
+def block(weights: Mapping[str, Tensor], i: int | str, x: Tensor, batch: int, run: Run, causal: bool = True) -> Tensor:
     """The residual stream after block `i`: x is (R, B*T, width), with B = `batch`."""
-    x = add_branch(x, attention(weights, i, x, batch, run), run)
-    return add_branch(x, mlp(weights, i, x), run)
+    x = add_branch(x, attention(weights, i, x, batch, run, causal), run)
+    return add_branch(x, mlp(weights, i, x, run), run)
 
 
 def add_branch(x: Tensor, branch: Tensor, run: Run) -> Tensor:
@@ -137,30 +90,35 @@ def add_branch(x: Tensor, branch: Tensor, run: Run) -> Tensor:
     return torch.add(x, branch, alpha=parametrization.branch_multiplier(run))
 
 
-def attention(weights: Mapping[str, Tensor], i: int, x: Tensor, batch: int, run: Run) -> Tensor:
-    """What attention of block `i` has to add to the stream x (R, B*T, width), B = `batch`, not yet scaled."""
+def attention(
+    weights: Mapping[str, Tensor], i: int | str, x: Tensor, batch: int, run: Run, causal: bool = True
+) -> Tensor:
+    """What attention of block `i` has to add to the stream x (R, B*T, width), B = `batch`, not yet scaled.
+
+    causal  every token looks at itself and those before it; else at all
+    """
     replicas, length = x.shape[0], x.shape[1] // batch
     cos, sin = rotation(length, run.head_dim, x.dtype, x.device)
-    qkv = bmm(normed(x, weights[f"norm_attention.{i}"]), weights[f"attention_in.{i}"])
+    qkv = product(normed(x, weights[f"norm_attention.{i}"]), weights[f"attention_in.{i}"], run)
     qkv = qkv.view(replicas, batch, length, 3, -1, run.head_dim)
     gain = weights[f"norm_qk.{i}"].view(replicas, 1, 1, 2, 1, run.head_dim)
     qk = rotate(normed(qkv[:, :, :, :2], gain), cos, sin).to(qkv.dtype)
     q, k, v = (t.flatten(0, 1).transpose(1, 2) for t in (*qk.unbind(3), qkv[:, :, :, 2]))
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (R*B, heads, T, head_dim)
-    return bmm(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"])
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (R*B, heads, T, head_dim)
+    return product(mixed.transpose(1, 2).reshape(x.shape), weights[f"attention_out.{i}"], run)
 
 
-def mlp(weights: Mapping[str, Tensor], i: int, x: Tensor) -> Tensor:
+def mlp(weights: Mapping[str, Tensor], i: int | str, x: Tensor, run: Run) -> Tensor:
     """What the MLP of block `i` has to add to the stream x (R, n, width), not yet scaled."""
-    h = F.relu(bmm(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"]))
-    return bmm(h * h, weights[f"mlp_out.{i}"])  # the backward of a product is faster than that of square()
+    h = F.relu(product(normed(x, weights[f"norm_mlp.{i}"]), weights[f"mlp_in.{i}"], run))
+    return product(h * h, weights[f"mlp_out.{i}"], run)  # the backward of a product is faster than that of square()
 
 
-def hidden(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
+def hidden(weights: Mapping[str, Tensor], tokens: Tensor, run: Run, causal: bool = True) -> Tensor:
     """What the head reads after each of `tokens` (R, B, T), integers: (R, B*T, width)."""
     x = embed(weights, tokens, run)
     for i in range(run.depth):
-        x = block(weights, i, x, tokens.shape[1], run)
+        x = block(weights, i, x, tokens.shape[1], run, causal)
     # the output multiplier scales the logits; on the gain it costs (R, width) instead of (R, B*T, vocab)
     return normed(x, weights["norm_head"] * parametrization.output_multiplier(run))
 
@@ -175,6 +133,11 @@ def losses(weights: Mapping[str, Tensor], sequences: Tensor, run: Run) -> Tensor
     x = hidden(weights, sequences[:, :, :-1], run)
     nll = linear_cross_entropy(x, weights["head"], sequences[:, :, 1:].flatten(1))
     return nll.view(sequences.shape[0], sequences.shape[1], -1)
+
+
+def product(x: Tensor, weight: Tensor, run: Run) -> Tensor:
+    """x (R, n, in) by a matrix inside of blocks (R, in, out), in the number format of the weight."""
+    return bmm(x, weight)
 
 
 def bmm(x: Tensor, weight: Tensor) -> Tensor:

@@ -22,12 +22,10 @@ import torch
 from torch import Tensor
 
 from sweeps.model import DTYPES, Weight
-from sweeps.objectives import objective_of
 from sweeps.optim import Settings, State, adamw, admit
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
 
-#: Groups of weights that Muon moves, and how many matrices lie side by side in one of them.
-HIDDEN = {"attention_in": 3, "attention_out": 1, "mlp_in": 1, "mlp_out": 1}
 #: Coefficients and number of the Newton-Schulz steps (Jordan 2024): they bring singular values near 1, not to it.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 #: Added to the norm that a matrix is divided by (Jordan 2024).
@@ -54,10 +52,11 @@ def moves(rows: Tensor, weights: Sequence[Weight], run: Run) -> Tensor:
     The factors of parameter groups are left to the caller, 1 / m among them: this is sqrt(m) times 0.2 sqrt(max(A, B))
     times the orthogonal matrix.
     """
+    groups = regime_of(run).groups(run)
     parts = [
         matrix
         for weight, row in zip(weights, rows.split([w.size for w in weights], dim=1), strict=True)
-        for matrix in row.view(len(rows), *weight.shape).chunk(HIDDEN[weight.group], dim=2)
+        for matrix in row.view(len(rows), *weight.shape).chunk(groups[weight.group].matrices, dim=2)
     ]
     shapes: dict[tuple[int, int], list[int]] = {}
     for i, part in enumerate(parts):
@@ -71,7 +70,9 @@ def moves(rows: Tensor, weights: Sequence[Weight], run: Run) -> Tensor:
         for i, matrix in zip(places, done.unbind(1), strict=True):
             found[i] = matrix if parts[i].shape[1] == short else matrix.mT
     numbers = iter(range(len(parts)))
-    joined = [torch.cat([found[next(numbers)] for _ in range(HIDDEN[weight.group])], dim=2) for weight in weights]
+    joined = [
+        torch.cat([found[next(numbers)] for _ in range(groups[weight.group].matrices)], dim=2) for weight in weights
+    ]
     return torch.cat([matrix.flatten(1) for matrix in joined], dim=1)
 
 
@@ -80,9 +81,12 @@ def update_of(run: Run) -> Callable[[State, Tensor, Tensor, Tensor, Settings], T
 
     The momentum of a matrix is its row in `State.first`; in `State.second` it has none.
     """
+    groups = regime_of(run).groups(run)
     stretches = [
         (hidden, list(weights))
-        for hidden, weights in groupby(objective_of(run).layout(run), key=lambda weight: weight.group in HIDDEN)
+        for hidden, weights in groupby(
+            regime_of(run).weights(run), key=lambda weight: groups[weight.group].matrices > 0
+        )
     ]
 
     @torch.no_grad()

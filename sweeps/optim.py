@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sweeps import parametrization
 from sweeps.model import master_dtype
-from sweeps.objectives import objective_of
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
 
 #: Fields of a run that each replica has to itself in the optimizer, by the names of `Settings`.
@@ -54,7 +53,7 @@ class Settings:
 
 def empty_state(run: Run, replicas: int, device: torch.device) -> State:
     """Zeros for `replicas` replicas shaped as `run`, none alive."""
-    last, dtype = objective_of(run).layout(run)[-1], master_dtype(run)
+    last, dtype = regime_of(run).weights(run)[-1], master_dtype(run)
     size = last.start + last.size
     weights, first, second = torch.zeros(3, replicas, size, dtype=dtype, device=device)
     return State(
@@ -69,7 +68,8 @@ def empty_state(run: Run, replicas: int, device: torch.device) -> State:
 def settings(runs: Sequence[Run], device: torch.device) -> Settings:
     """Settings of the replicas that train `runs` (all of one shape), in order."""
     dtype = master_dtype(runs[0])
-    rules, weights = parametrization.groups(runs[0]), objective_of(runs[0]).layout(runs[0])
+    regime = regime_of(runs[0])
+    rules, weights = regime.groups(runs[0]), regime.weights(runs[0])
     sizes = torch.tensor([weight.size for weight in weights])
     factor, decays, eps_factor = (
         torch.tensor([float(getattr(rules[weight.group], name)) for weight in weights], dtype=torch.float64)

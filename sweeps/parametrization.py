@@ -45,12 +45,14 @@ DEPTH_EXPONENT = {"depth-mup": 0.5, "completep": 1.0}
 @dataclass(frozen=True)
 class Group:
     """Of one parameter group: initial standard deviation, and factors of the learning rate, of learning rate times
-    weight decay (0: no decay), and of Adam's epsilon."""
+    weight decay (0: no decay), and of Adam's epsilon; how many `matrices` of a block, which Muon moves, lie side by
+    side in one of its weights (0: none, AdamW moves it)."""
 
     init_std: float
     lr_factor: float
     decays: float
     eps_factor: float = 1.0
+    matrices: int = 0
 
 
 def groups(run: Run) -> dict[str, Group]:
@@ -59,12 +61,12 @@ def groups(run: Run) -> dict[str, Group]:
     hidden = round(run.mlp_ratio * run.width)
     by_depth, eps = block_lr_factor(run), block_eps_factor(run)
 
-    def matrix(fan_in: int) -> Group:
-        return Group(1 / math.sqrt(fan_in), by_depth / m, by_depth, eps)
+    def matrix(fan_in: int, matrices: int = 1) -> Group:
+        return Group(1 / math.sqrt(fan_in), by_depth / m, by_depth, eps, matrices)
 
     return {
         "embedding": Group(1.0, run.embedding_lr, 0.0),
-        "attention_in": matrix(run.width),
+        "attention_in": matrix(run.width, 3),
         "attention_out": matrix(run.width),
         "mlp_in": matrix(run.width),
         "mlp_out": matrix(hidden),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps.counting import flops_per_token
 from sweeps.grid import changed
 from sweeps.runs import Edge, Run, Stack, stack_key, validation_counts
 
@@ -64,7 +65,7 @@ class Plan:
     def flops_validation(self) -> float:
         """FLOP of all validations: a forward pass is a third of a training step on the same tokens."""
         return sum(
-            validations(edge) * e.val_sequences * e.context * e.flops_per_token["6N_with_attention"] / 3
+            validations(edge) * e.val_sequences * e.context * flops_per_token(e)["6N_with_attention"] / 3
             for edge in self.edges
             for e in (edge.example,)
         )
@@ -98,7 +99,7 @@ def build_plan(runs: Iterable[Run]) -> Plan:
 
 def flops_of(run: Run) -> float:
     """Training FLOP of a run trained alone, attention included."""
-    return run.tokens * run.flops_per_token["6N_with_attention"]
+    return run.tokens * flops_per_token(run)["6N_with_attention"]
 
 
 def validations(edge: Edge) -> int:
@@ -170,7 +171,7 @@ def _unscaled(plan: Plan) -> list[str]:
 
 def _flops(edge: Edge) -> float:
     run = edge.example
-    return (edge.stop - edge.start) * run.tokens_per_step * run.flops_per_token["6N_with_attention"]
+    return (edge.stop - edge.start) * run.tokens_per_step * flops_per_token(run)["6N_with_attention"]
 
 
 def _stack(runs: tuple[Run, ...]) -> Stack:

@@ -26,6 +26,7 @@ import torch
 
 from scaling.errors import ScalingError
 from sweeps import records
+from sweeps.counting import flops_per_token
 from sweeps.engine import Mode
 from sweeps.estimate import cores
 from sweeps.leases import LEASE_SECONDS, holder_of, holders
@@ -160,7 +161,7 @@ def cost(stack: Stack) -> float:
     """Training FLOPs of a stack, shared steps counted once."""
     run = stack.runs[0]
     steps = sum(edge.stop - edge.start for edge in stack.edges)
-    return steps * run.tokens_per_step * run.flops_per_token["6N_with_attention"]
+    return steps * run.tokens_per_step * flops_per_token(run)["6N_with_attention"]
 
 
 def _elements(stack: Stack) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
+from sweeps.counting import flops_per_token
 from sweeps.forks import Forks
 from sweeps.runs import Stack
 
@@ -87,7 +88,7 @@ class Meter:
             loss=sum(losses) / len(losses) if losses else None,
             slots=len(losses),
             trained=trained,
-            flops=trained * self.run.flops_per_token["6N_with_attention"],
+            flops=trained * flops_per_token(self.run)["6N_with_attention"],
             peak=self.peak,
             seconds=elapsed,
             spent=dict(self.clock.spent),
@@ -265,7 +266,7 @@ def _share(report: Report) -> float:
 
 def _flops(stack: Stack) -> float:
     run, steps = stack.runs[0], sum(edge.stop - edge.start for edge in stack.edges)
-    return steps * run.tokens_per_step * run.flops_per_token["6N_with_attention"]
+    return steps * run.tokens_per_step * flops_per_token(run)["6N_with_attention"]
 
 
 def _short(value: float) -> str:

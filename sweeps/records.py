@@ -31,6 +31,8 @@ import pandas as pd
 from scaling.columns import CURVES, MEASURED
 from scaling.errors import ScalingError
 from sweeps import parametrization
+from sweeps.counting import flops_per_token, parameter_counts, parameter_groups
+from sweeps.regimes.listed import regime_of, settings_of
 from sweeps.runs import SCHEMA_VERSION, Run, part_key
 from sweeps.tokens import Tokens, manifest_record
 
@@ -286,13 +288,14 @@ def _record(run: Run) -> dict[str, Any]:
         },
         "tokens": run.tokens,
         "tokens_per_step": run.tokens_per_step,
-        "parameters_by_group": run.parameter_groups,
-        "parameters": run.parameter_counts,
-        "flops_per_token": run.flops_per_token,
+        "parameters_by_group": parameter_groups(run),
+        "parameters": parameter_counts(run),
+        "flops_per_token": flops_per_token(run),
+        "columns": settings_of(run).model_dump() | regime_of(run).row(run),
         "parametrization": {
             "groups": {
                 name: {"init_std": g.init_std, "lr_factor": g.lr_factor, "weight_decay": run.weight_decay * g.decays}
-                for name, g in parametrization.groups(run).items()
+                for name, g in regime_of(run).groups(run).items()
             },
             "output_multiplier": parametrization.output_multiplier(run),
         },

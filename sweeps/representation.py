@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sweeps.model import views
-from sweeps.objectives import objective_of
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
 
 #: The numbers found, in the order of the columns of a curve.
@@ -50,5 +50,5 @@ def normalised(states: Tensor) -> Tensor:
 @torch.no_grad()
 def measure(weights: Tensor, inputs: Tensor, run: Run) -> dict[str, Tensor]:
     """The four numbers of the last hidden states of weights (R, P) on inputs (R, B, ...), each (R,)."""
-    objective = objective_of(run)
-    return spread(objective.states(views(weights, objective.layout(run), run), inputs, run))
+    regime = regime_of(run)
+    return spread(regime.states(views(weights, regime.weights(run), run), inputs, run))

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaling import flops
 from scaling.schedule import SCHEDULES
 
 SCHEMA_VERSION = 1
@@ -46,13 +45,14 @@ class Run(BaseModel):
     vocab: int = Field(256, gt=1)
     context: int = Field(128, gt=1)
     batch: int = Field(16, gt=0)
-    objective: Literal["autoregressive"] = "autoregressive"
+    objective: str = "autoregressive"  # a name of `sweeps/regimes/listed.py`
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     corpus: str = ""  # digest of the token manifest: losses on different digests do not compare
     val_sequences: int = Field(128, gt=0)
     evals_per_octave: int = Field(4, gt=0)
     log_every: int = Field(1, gt=0)
     measures: tuple[MeasureName, ...] = ()  # what else is measured wherever a run is validated (see measures)
+    options: tuple[tuple[str, bool | int | float | str], ...] = ()  # settings that the objective alone reads, by name
 
     # what one replica has to itself
     seed: int = Field(0, ge=0)
@@ -122,20 +122,6 @@ class Run(BaseModel):
         """D: training tokens, repeats counted."""
         return self.steps * self.tokens_per_step
 
-    @cached_property
-    def parameter_groups(self) -> dict[str, int]:
-        return flops.parameter_groups(
-            width=self.width, depth=self.depth, head_dim=self.head_dim, mlp_ratio=self.mlp_ratio, vocab=self.vocab
-        )
-
-    @cached_property
-    def parameter_counts(self) -> dict[str, int]:
-        return flops.parameter_counts(self.parameter_groups)
-
-    @cached_property
-    def flops_per_token(self) -> dict[str, float]:
-        return flops.flops_per_token(self.parameter_groups, width=self.width, depth=self.depth, context=self.context)
-
     @property
     def shape(self) -> tuple[Any, ...]:
         """Runs of equal shape train in one stack."""
@@ -157,7 +143,7 @@ SHAPE = (
     "embedding_lr", "head_lr", "gain_lr",
 )  # fmt: skip
 #: The same, but later than names of stacks that exist: at their defaults they do not count for the name.
-LATER_SHAPE = ("depth_rule", "base_depth", "optimizer", "measures")
+LATER_SHAPE = ("depth_rule", "base_depth", "optimizer", "measures", "options")
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
 #: The same, but later than names of trunks that exist: at their defaults they do not count for the name.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sweeps.forks import Forks, ready
-from sweeps.objectives import objective_of
+from sweeps.model import initial
 from sweeps.optim import State, empty_state
 from sweeps.runs import Edge, Run
 
@@ -123,7 +123,7 @@ def fill(training: Training, forks: Forks, most: int) -> None:
             put(training.state, place, parked.rows, parked.count)
             training.parked = [item for item in training.parked if item[0] is not slot]
         elif edge.parent is None:
-            row = objective_of(run).initial(edge.example)
+            row = initial(edge.example)
             put(training.state, place, torch.stack([row, torch.zeros_like(row), torch.zeros_like(row)]), 0.0)
         else:
             start = training.snapshots[edge.parent]

@@ -23,14 +23,16 @@ from torch import Tensor
 
 from scaling.errors import ScalingError
 from sweeps import checkpoint, curves, records
+from sweeps.counting import flops_per_token
 from sweeps.curves import Curves
 from sweeps.devices import peak_flops
 from sweeps.engine import DEFAULT, Engine, Mode, evaluate, forget_other_shapes
+from sweeps.feed import Feed
 from sweeps.forks import Forks
 from sweeps.measures import measured
-from sweeps.objectives import Feed, objective_of
 from sweeps.order import sources_of_validation
 from sweeps.progress import Clock, Meter, Report
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Edge, Run, Stack, validation_counts
 from sweeps.slots import Training, fill, free, held, keep, slot_runs
 from sweeps.tokens import Tokens
@@ -191,14 +193,14 @@ def on_device(tokens: Tokens, run: Run, device: torch.device) -> Corpus:
         raise ScalingError(f"vocab must be at least the corpus's {tokens.vocab}, got {run.vocab} in run {run.key}")
     small = np.uint8 if tokens.vocab <= 256 else np.int32  # torch indexes few unsigned types
     train = torch.from_numpy(np.array(tokens.train, dtype=small)).to(device)
-    return Corpus(train, torch.from_numpy(objective_of(run).validation(run, tokens)).to(device))
+    return Corpus(train, torch.from_numpy(regime_of(run).validation(run, tokens)).to(device))
 
 
 def segment_length(training: Training, grid: Sequence[int], device: torch.device) -> int:
     """Updates until the first slot has to be validated or is at the end of its edge, within the limits above."""
     slots = [slot for _, slot in held(training)]
     run = slots[0].edge.example
-    work = run.flops_per_token["6N_with_attention"] * run.tokens_per_step * len(slots)
+    work = flops_per_token(run)["6N_with_attention"] * run.tokens_per_step * len(slots)
     limit = min(SEGMENT_STEPS, max(1, int(SEGMENT_FLOPS[device.type] / work)))
     for slot in slots:
         next_count = bisect.bisect_right(grid, slot.step)

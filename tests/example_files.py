@@ -16,6 +16,7 @@ from scaling.persistence import to_json
 from scaling.table import read_table
 from scaling.trajectory import whole
 from sweeps import records
+from sweeps.counting import parameter_counts
 from sweeps.plan import build_plan, flops_of
 from sweeps.runs import Run
 
@@ -124,7 +125,7 @@ def write_sweep(out: Path) -> None:
         for run in stack.runs:
             costs = {"flops": flops_of(run), "flops_marginal": plan.flops_marginal[run.key]}
             records.open_run(out, run, stack=stack.key, trunk=plan.trunk[run.key], **costs)
-            loss = 1 + 60 * run.parameter_counts["matmul"] ** -0.4 + 2 * run.steps**-0.3
+            loss = 1 + 60 * parameter_counts(run)["matmul"] ** -0.4 + 2 * run.steps**-0.3
             rows = [
                 {"step": i, "tokens": (i + 1) * 512, "lr": 0.01, "train_loss": loss, "val_loss": loss + 1 / (i + 1)}
                 for i in range(1, run.steps, 2)

@@ -23,12 +23,14 @@ REPORTS = ("sweeps.reporting", "scaling.reporting.")
 TRAINS = frozenset(
     f"sweeps.{name}"
     for name in (
-        "model", "objectives", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
+        "model", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
         "train", "workers", "pool", "coordinates", "measures", "representation", "gradient_noise",
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.
 DOORS = tuple(("sweeps.cli", f"sweeps.{name}") for name in ("pool", "coordinates", "capacity"))
+#: Files that plan, and inside of functions train: what a run learns is described and computed in one place.
+BOTH = ("sweeps.regimes.",)
 MAX_LINES = 450
 
 
@@ -170,6 +172,8 @@ def torch_free(tree: dict[str, Module]) -> list[str]:
     for name in planning(tree):
         for imported in tree[name].imports:
             loaded = targets(imported, tree)
+            if imported.lazy and name.startswith(BOTH):
+                continue
             if imported.top == "torch":
                 said.append(f"{_at(tree[name], imported)}: {name} imports torch")
             elif loaded in heavy and not (imported.lazy and (name, loaded) in DOORS):

@@ -12,7 +12,7 @@ from sweeps import capacity
 from sweeps.capacity import Speed, best_of, choose_slots, doublings, measured, useful_slots
 from sweeps.cli import main
 from sweeps.engine import Mode
-from sweeps.objectives import Feed
+from sweeps.feed import Feed
 from sweeps.train import default_slots, on_device
 from tests.stacks import a_run, a_text, alone, forked
 

@@ -10,6 +10,7 @@ import scaling
 from scaling.errors import ScalingError
 from sweeps.cli import main
 from sweeps.collecting import collect, to_csv
+from sweeps.counting import parameter_counts, parameter_groups
 from sweeps.grid import read_grid, with_corpus
 from sweeps.plan import build_plan
 from sweeps.records import open_run, write_final, write_manifest
@@ -72,8 +73,8 @@ def test_tokens_per_parameter_count_the_vocabulary_of_the_corpus(write):
     text = BASE.replace("steps = 10", "tokens_per_param = 20")
     corpus = 'corpus = {source = "words", tokenizer = "bpe:2048"}\n'
     (run,) = read_grid(write(text + corpus + BLOCK)).runs
-    assert run.tokens == pytest.approx(20 * run.parameter_counts["matmul"], rel=1e-3)
-    assert run.parameter_groups["head"] == 2048 * 16
+    assert run.tokens == pytest.approx(20 * parameter_counts(run)["matmul"], rel=1e-3)
+    assert parameter_groups(run)["head"] == 2048 * 16
 
 
 def test_weights_belong_to_the_runs_and_may_be_an_axis(write):

@@ -14,6 +14,7 @@ import scaling
 from scaling.columns import CURVES, RUNS
 from scaling.heldout import hold_out
 from scaling.trajectory import Trajectory
+from sweeps.counting import parameter_counts
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -92,7 +93,7 @@ def test_the_demo_grid_costs_what_the_demo_may_cost() -> None:
     assert blocks["wsd"] >= 20 and blocks["cosine"] == 2 and blocks["seeds"] == 2
     held = [run for run in grid.runs if run.group == "held_out"]
     fitted = [run for run in grid.runs if run.group != "held_out"]
-    compute = {run.key: 6 * run.parameter_counts["matmul"] * run.tokens for run in grid.runs}
+    compute = {run.key: 6 * parameter_counts(run)["matmul"] * run.tokens for run in grid.runs}
     assert min(compute[run.key] for run in held) >= 4 * max(compute[run.key] for run in fitted)
     assert {plan.trunk[run.key] for run in held}.isdisjoint(plan.trunk[run.key] for run in fitted)
     assert {run.seed for run in held}.isdisjoint(run.seed for run in fitted)

@@ -31,6 +31,7 @@ from scaling.published import find_published
 from scaling.run_choice import even_choice, spread_enough
 from scaling.search import minimise_near
 from scaling.shapes import ShapeRule
+from sweeps.counting import parameter_counts
 from sweeps.grid import read_grid
 from sweeps.plan import build_plan
 from tests.test_fit import runs
@@ -225,7 +226,7 @@ def test_the_grid_is_read_and_planned_at_the_price_of_the_design(design, tmp_pat
     # updates are whole, and the warm-up belongs to the trunk
     assert plan.flops_shared == pytest.approx(design.runs["flops_added"].sum(), rel=0.01)
     assert plan.flops_alone == pytest.approx(design.runs["flops"].sum(), rel=0.01)
-    sizes = {run.parameter_counts["matmul"] for run in grid.runs}
+    sizes = {parameter_counts(run)["matmul"] for run in grid.runs}
     assert sizes == set(design.runs["N"].astype(int))
     assert min(run.steps for run in grid.runs) >= 1000
     assert all(run.cooldown == pytest.approx(0.2 * run.steps, abs=1) for run in grid.runs)

@@ -13,8 +13,10 @@ from torch._dynamo.utils import counters
 from scaling.errors import ScalingError
 from sweeps import train
 from sweeps.engine import Engine, Mode, evaluate, mean_losses, step
-from sweeps.objectives import Feed, objective_of
+from sweeps.feed import Feed
+from sweeps.model import initial
 from sweeps.optim import State, empty_state
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
 from tests.stacks import a_run, a_text, curve, final, forked, opened
 
@@ -28,7 +30,7 @@ STEPS = 8
 def filled(runs: list[Run]) -> State:
     state = empty_state(runs[0], len(runs), CPU)
     for place, run in enumerate(runs):
-        row = objective_of(run).initial(run)
+        row = initial(run)
         generator = torch.Generator().manual_seed(run.seed)
         state.weights[place] = row + 0.1 * torch.randn(row.shape, generator=generator, dtype=row.dtype)
     state.alive[:] = True
@@ -72,7 +74,7 @@ def test_the_metrics_are_losses_and_norms_of_the_steps_in_order() -> None:
     engine, metrics = trained(RUNS, Mode(), count=5)
     state = filled(RUNS)
     for i in range(5):
-        inputs = objective_of(RUNS[0]).gather(engine.text, torch.from_numpy(draws(RUNS, i, 1)[0]), RUNS[0])
+        inputs = regime_of(RUNS[0]).gather(engine.text, torch.from_numpy(draws(RUNS, i, 1)[0]), RUNS[0])
         expected = step(state, engine.how, torch.full((3,), 0.01, dtype=torch.float64), inputs, engine.parts)
         assert np.array_equal(metrics[i], expected.numpy())
     assert torch.equal(engine.state.weights, state.weights)
@@ -172,5 +174,5 @@ def test_draws_do_not_depend_on_how_they_are_asked_for() -> None:
     feed, run = Feed(TOKENS), RUNS[0]
     whole = feed.take(run, 0, 200)
     assert np.array_equal(feed.take(run, 60, 10), whole[60:70])
-    assert np.array_equal(whole[150], objective_of(run).draws(run, TOKENS, 150, 1)[0])
+    assert np.array_equal(whole[150], regime_of(run).draws(run, TOKENS, 150, 1)[0])
     assert not np.array_equal(feed.take(RUNS[1], 60, 10), whole[60:70])

@@ -11,7 +11,8 @@ import torch
 
 from sweeps.capacity import doublings
 from sweeps.engine import Engine, Mode
-from sweeps.objectives import Feed, objective_of
+from sweeps.feed import Feed
+from sweeps.model import initial
 from sweeps.optim import empty_state
 from sweeps.runs import Run
 from sweeps.train import on_device, train_stack
@@ -75,7 +76,7 @@ def an_engine(device: str, mode: Mode, optimizer: str) -> tuple[Engine, np.ndarr
     replicas = [a_run(seed=seed, batch=4, depth=2, optimizer=optimizer) for seed in range(3)]
     state = empty_state(replicas[0], 3, torch.device(device))
     for place, run in enumerate(replicas):
-        state.weights[place] = objective_of(run).initial(run)
+        state.weights[place] = initial(run)
     state.alive[:] = True
     engine = Engine(replicas[0], state, on_device(a_text(), replicas[0], torch.device(device)).train, mode, 8)
     engine.set_runs(replicas)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from scaling.errors import ScalingError
+from sweeps.counting import parameter_counts
 from sweeps.grid import MAX_RUNS, changed, read_grid, shipped_grids, with_corpus, with_seeds_shifted
 from sweeps.runs import Run
 
@@ -209,7 +210,7 @@ def test_the_demo_is_what_it_says():
     held = [run for run in plan.runs if run.group == "held_out"]
 
     def compute(run: Run) -> int:
-        return run.parameter_counts["matmul"] * run.tokens
+        return parameter_counts(run)["matmul"] * run.tokens
 
     sizes = {run.width: {r.steps for r in fitted if r.width == run.width and r.schedule == "wsd"} for run in fitted}
     assert len([horizons for horizons in sizes.values() if len(horizons) >= 4]) >= 5

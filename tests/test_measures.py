@@ -10,16 +10,17 @@ import torch
 from scaling.columns import MEASURED
 from scaling.errors import ScalingError
 from scaling.laws.wei2024 import matrix_entropy
-from sweeps import gradient_noise, objectives
+from sweeps import gradient_noise
 from sweeps.collecting import collect
 from sweeps.engine import gradient, mean_losses
 from sweeps.grid import read_grid
 from sweeps.measures import MEASURES, Sight
-from sweeps.model import initial, layout, views
-from sweeps.objectives import objective_of
+from sweeps.model import initial, views
 from sweeps.records import truncate_rows
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import MeasureName, Run
 from sweeps.train import train_stack
+from sweeps.weights import decoder_weights
 from tests.stacks import a_run, a_text, alone, curve, forked, opened
 
 EVERY = ("representation", "gradient_noise")
@@ -73,9 +74,9 @@ def test_a_run_in_a_stack_and_off_a_fork_is_measured_as_alone(tmp_path: Path) ->
 
 def test_entropy_is_that_of_the_states_which_the_head_reads() -> None:
     run, text = a_run(batch=4), a_text()
-    inputs = torch.from_numpy(objective_of(run).validation(run, text))[None, :4]
+    inputs = torch.from_numpy(regime_of(run).validation(run, text))[None, :4]
     weights = initial(run)[None]
-    states = objectives.objective_of(run).states(views(weights, layout(run), run), inputs, run)
+    states = regime_of(run).states(views(weights, decoder_weights(run), run), inputs, run)
     assert states.shape == (1, 4 * run.context, run.width)
     found = MEASURES["representation"](Sight(run, weights, inputs, inputs))
     assert float(found["matrix_entropy"][0]) == pytest.approx(matrix_entropy(states[0].numpy()), rel=1e-10)
@@ -86,7 +87,7 @@ def test_noise_and_signal_are_the_moments_of_the_gradients_of_sequences() -> Non
     run, text = a_run(batch=4, vocab=128), a_text()
     generator = torch.Generator().manual_seed(1)
     weights = (initial(run) + 0.1 * torch.randn(initial(run).shape, generator=generator, dtype=torch.float64))[None]
-    inputs = torch.from_numpy(objective_of(run).validation(run, text))[None, :4]
+    inputs = torch.from_numpy(regime_of(run).validation(run, text))[None, :4]
     each = torch.cat([gradient(mean_losses(run), weights, inputs[:, [i]], 1)[1] for i in range(4)])
     covariance = each.var(dim=0, unbiased=True).sum()
     mean = each.mean(dim=0).square().sum()

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeps import parametrization
+from sweeps.counting import parameter_groups
 from sweeps.engine import plain_parts, step
-from sweeps.model import GAINS, NORM_EPS, ROPE_BASE, block, embed, forward, initial, layout, leaves, losses
+from sweeps.model import NORM_EPS, ROPE_BASE, block, embed, forward, initial, leaves, losses
 from sweeps.optim import State, empty_state, settings, update
 from sweeps.runs import Run
+from sweeps.weights import GAINS, decoder_weights
 
 CPU = torch.device("cpu")
 
@@ -41,10 +43,10 @@ def test_weights_count_what_the_convention_counts_group_by_group(
     depth: int, head_dim: int, mlp_ratio: float, vocab: int
 ) -> None:
     run = a_run(depth=depth, head_dim=head_dim, mlp_ratio=mlp_ratio, vocab=vocab)
-    counted = dict.fromkeys(run.parameter_groups, 0)
-    for weight in layout(run):
+    counted = dict.fromkeys(parameter_groups(run), 0)
+    for weight in decoder_weights(run):
         counted[weight.group.split("_")[0]] += weight.size
-    assert counted == run.parameter_groups
+    assert counted == parameter_groups(run)
     assert initial(run).shape == (sum(counted.values()),)
 
 
@@ -58,7 +60,7 @@ def test_initial_weights_depend_on_the_seed_and_nothing_else_of_a_replica() -> N
 def test_initial_spreads_are_those_of_the_parametrization() -> None:
     run = a_run(width=128, base_width=32)
     weights = leaves(initial(run)[None], run)
-    for weight in layout(run):
+    for weight in decoder_weights(run):
         rule = parametrization.groups(run)[weight.group]
         expected = 1.0 if weight.group in GAINS else rule.init_std
         rms = weights[weight.name].detach().square().mean().sqrt().item()
@@ -73,7 +75,10 @@ def test_the_untrained_head_gives_every_token_the_same_chance() -> None:
 
 def plain_logits(row: Tensor, tokens: Tensor, run: Run) -> Tensor:
     """The same model written for one replica and one sequence, head by head, with explicit loops and mask."""
-    w = {weight.name: row[weight.start : weight.start + weight.size].view(weight.shape) for weight in layout(run)}
+    w = {
+        weight.name: row[weight.start : weight.start + weight.size].view(weight.shape)
+        for weight in decoder_weights(run)
+    }
 
     def norm(x: Tensor, gain: Tensor) -> Tensor:
         return x / torch.sqrt((x * x).mean(-1, keepdim=True) + NORM_EPS) * gain

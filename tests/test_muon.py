@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from sweeps import muon
-from sweeps.model import initial, layout, leaves
+from sweeps.model import initial, leaves
 from sweeps.optim import empty_state, settings
 from sweeps.runs import Run
 from sweeps.train import train_stack
+from sweeps.weights import decoder_weights
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
 
 CPU = torch.device("cpu")
@@ -68,8 +69,8 @@ def test_queries_keys_and_values_are_orthogonalised_apart_and_the_rest_is_adamws
     run = a_run(width=32, optimizer="muon", eps=1e-15)
     before, after = moved(run)
     change = {name: after[name] - before[name] for name in before}
-    weight = next(w for w in layout(run) if w.name == "attention_in.0")
-    row = random(1, layout(run)[-1].start + layout(run)[-1].size)
+    weight = next(w for w in decoder_weights(run) if w.name == "attention_in.0")
+    row = random(1, decoder_weights(run)[-1].start + decoder_weights(run)[-1].size)
     gradient = row[:, weight.start : weight.start + weight.size].view(1, *weight.shape)
     for part, own in zip(change["attention_in.0"].chunk(3, dim=2), gradient.chunk(3, dim=2), strict=True):
         torch.testing.assert_close(part, -0.2 * math.sqrt(32 / 2) * muon.orthogonal(own))  # twice the base width
@@ -82,11 +83,11 @@ def test_queries_keys_and_values_are_orthogonalised_apart_and_the_rest_is_adamws
 def test_a_matrix_moves_as_under_torchs_own_muon_with_liu_s_factor() -> None:
     run = a_run(width=32, base_width=32, optimizer="muon")
     before, after = moved(run, momentum=0.9, count=4)
-    weight = next(w for w in layout(run) if w.name == "mlp_in.0")
+    weight = next(w for w in decoder_weights(run) if w.name == "mlp_in.0")
     theirs = torch.nn.Parameter(before["mlp_in.0"][0].clone())
     optimizer = torch.optim.Muon([theirs], lr=1.0, weight_decay=0.0, momentum=0.9, adjust_lr_fn="match_rms_adamw")
     for i in range(4):
-        row = random(1, layout(run)[-1].start + layout(run)[-1].size, seed=i)[0]
+        row = random(1, decoder_weights(run)[-1].start + decoder_weights(run)[-1].size, seed=i)[0]
         theirs.grad = row[weight.start : weight.start + weight.size].view(weight.shape)
         optimizer.step()
     ours, other = after["mlp_in.0"][0] - before["mlp_in.0"][0], theirs.detach() - before["mlp_in.0"][0]

@@ -14,6 +14,7 @@ from scaling.columns import CURVES, MEASURED, RUNS
 from scaling.errors import ScalingError
 from scaling.schedule import SCHEDULES
 from sweeps import collecting, records
+from sweeps.counting import flops_per_token, parameter_counts
 from sweeps.plan import build_plan, flops_of
 from sweeps.runs import SCHEMA_VERSION, Run
 
@@ -49,9 +50,9 @@ def test_run_json_holds_the_run_and_all_that_follows_from_it(tmp_path):
     assert Run(**record["run"]) == RUN
     assert Run(**record["run"]).key == record["key"] == RUN.key
     assert record["schema_version"] == SCHEMA_VERSION
-    assert record["parameters"] == RUN.parameter_counts
+    assert record["parameters"] == parameter_counts(RUN)
     assert sum(record["parameters_by_group"].values()) == record["parameters"]["chinchilla"]
-    assert record["flops_per_token"] == RUN.flops_per_token
+    assert record["flops_per_token"] == flops_per_token(RUN)
     assert record["parametrization"]["groups"]["mlp_in"] == {
         "init_std": pytest.approx(32**-0.5, rel=1e-15),
         "lr_factor": 2.0,

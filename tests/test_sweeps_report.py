@@ -13,6 +13,7 @@ import pytest
 from scaling.errors import ScalingError
 from sweeps import collecting, records, reporting
 from sweeps.cli import main
+from sweeps.counting import parameter_counts
 from sweeps.runs import Run
 from tests.test_records import FINAL, opened
 
@@ -83,7 +84,7 @@ def test_finished_runs_are_fitted(tmp_path: Path) -> None:
     runs = [_run(width, steps) for width, steps in itertools.product((16, 24, 32, 48), (10, 20, 40))]
     out = opened(tmp_path / "sweep", *runs)
     for run in runs:
-        n, d = run.parameter_counts["matmul"], run.steps
+        n, d = parameter_counts(run)["matmul"], run.steps
         records.append_rows(out, run.key, _rows(run.steps, 3.0))
         records.write_final(out, run.key, FINAL | {"steps": run.steps, "loss": 1 + 60 * n**-0.4 + 2 * d**-0.3})
     text = reporting.report(out)

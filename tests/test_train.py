@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,15 @@ import pytest
 import torch
 
 from scaling.errors import ScalingError
-from sweeps import curves, pool, records, train
+from sweeps import curves, pool, records, slots, train
+from sweeps.counting import flops_per_token
 from sweeps.curves import Curves
 from sweeps.engine import Engine, Mode, evaluate
 from sweeps.forks import Forks
-from sweeps.model import layout
-from sweeps.objectives import OBJECTIVES
 from sweeps.runs import Run, Stack, validation_counts
 from sweeps.slots import Snapshot, bucket, held, snapshot
 from sweeps.tokens import Tokens
+from sweeps.weights import decoder_weights
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
 
 CPU = torch.device("cpu")
@@ -121,7 +120,7 @@ def poisoned(initial: Callable[[Run], torch.Tensor], seed: int) -> Callable[[Run
     def make(run: Run) -> torch.Tensor:
         row = initial(run)
         if run.seed == seed:
-            weight = next(w for w in layout(run) if w.name == "mlp_out.0")
+            weight = next(w for w in decoder_weights(run) if w.name == "mlp_out.0")
             row[weight.start] = torch.inf
         return row
 
@@ -136,8 +135,7 @@ def test_a_replica_that_diverges_does_not_touch_its_neighbours_and_is_recorded(
     bad = [a_run(steps=20, seed=1, cooldown=4, dtype=dtype), a_run(steps=30, seed=1, cooldown=4, dtype=dtype)]
     stack = forked(kept[0], *bad, kept[1])
     healthy = trained(stack, "healthy", max_slots=3)
-    sound = OBJECTIVES["autoregressive"]
-    monkeypatch.setitem(OBJECTIVES, "autoregressive", replace(sound, initial=poisoned(sound.initial, seed=1)))
+    monkeypatch.setattr(slots, "initial", poisoned(slots.initial, seed=1))
     ends = trained(stack, "sick", max_slots=3)
     for run in kept:
         assert torch.equal(ends[run.key].rows, healthy[run.key].rows)
@@ -183,7 +181,7 @@ def test_rows_are_logged_and_validated_where_the_run_says(trained: Train, tmp_pa
         step = int(row["step"])
         assert float(row["lr"]) == run.lr_per_step[step]
         assert int(row["tokens"]) == (step + 1) * run.tokens_per_step
-        assert float(row["flops"]) == pytest.approx(int(row["tokens"]) * run.flops_per_token["6N_with_attention"])
+        assert float(row["flops"]) == pytest.approx(int(row["tokens"]) * flops_per_token(run)["6N_with_attention"])
     end = final(tmp_path / "out", run)
     assert end["loss"] == float(rows[-1]["val_loss"]) and end["steps"] == 30
     assert end["bits_per_byte"] == pytest.approx(end["loss"] / np.log(2))

@@ -1,0 +1,1 @@
+"""What runs learn, one file a regime; `listed.py` lists them."""
