@@ -22,9 +22,11 @@ from sweeps.runs import Run
 from sweeps.tokens import Part, Tokens
 
 Offsets = NDArray[np.int64]
-#: Words that part the seeds of these streams from those of the epochs: the choice of sources, the windows of a cap.
+#: Words that part the seeds of these streams from those of the epochs: the choice of sources, the windows of a cap,
+#: what else is drawn for a sequence.
 MIXTURE = 0x6D697874
 UNIQUE = 0x756E6971
+WORDS = 0x776F7264
 #: Sequences whose sources are counted at once, to know how many of a source came before a step.
 COUNTED = 2**16
 
@@ -47,6 +49,17 @@ def segment_offsets(tokens: Tokens, run: Run, first_step: int, count: int) -> Of
         number = _number(tokens, name)
         out[places] = _windows(tokens.parts[number], run, number, int(before[i]), len(places))
     return out.reshape(count, run.batch)
+
+
+def sequence_words(run: Run, first_step: int, count: int) -> NDArray[np.int64]:
+    """A random word for every sequence of `segment_offsets`, (count, batch): the seed of what else it draws."""
+    words = _raw([run.seed, 0, WORDS], first_step * run.batch, count * run.batch)
+    return words.view(np.int64).reshape(count, run.batch)
+
+
+def fixed_words(count: int) -> NDArray[np.uint64]:
+    """Random words (count,) that are the same for all runs."""
+    return _raw([0, 0, WORDS], 0, count)
 
 
 def sources_of(tokens: Tokens, run: Run, first_step: int, count: int) -> NDArray[np.int64]:

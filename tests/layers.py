@@ -23,7 +23,7 @@ REPORTS = ("sweeps.reporting", "scaling.reporting.")
 TRAINS = frozenset(
     f"sweeps.{name}"
     for name in (
-        "model", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
+        "model", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint", "noise",
         "train", "workers", "pool", "coordinates", "measures", "representation", "gradient_noise",
     )
 )  # fmt: skip

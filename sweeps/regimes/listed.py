@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 from scaling.errors import ScalingError, nearest
-from sweeps.regimes import autoregressive
-from sweeps.regimes.regime import Regime, Settings
+from sweeps.regimes import autoregressive, diffusion
+from sweeps.regimes.regime import Regime, Settings, own
 from sweeps.runs import Run
 
 REGIMES: dict[str, Regime] = {
     one.name: one
     for one in (
         autoregressive.REGIME,
+        diffusion.REGIME,
     )
 }  # fmt: skip
 
@@ -25,11 +23,6 @@ def regime_of(run: Run) -> Regime:
     return REGIMES[run.objective]
 
 
-def settings_of(run: Run) -> Any:
+def settings_of(run: Run) -> Settings:
     """The settings that the regime of `run` alone reads, defaults filled in: an instance of its `settings`."""
-    return _filled(run.objective, run.options)
-
-
-@lru_cache(maxsize=1024)
-def _filled(objective: str, options: tuple[tuple[str, Any], ...]) -> Settings:
-    return REGIMES[objective].settings(**dict(options))
+    return own(regime_of(run).settings, run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Own = TypeVar("Own", bound=Settings)
+
+
+def own(kind: type[Own], run: Run) -> Own:
+    """The settings that the regime of `run` alone reads, defaults filled in; `kind` is its `settings`."""
+    return kind(**dict(run.options))
+
+
 def _groups(run: Run) -> dict[str, parametrization.Group]:
     return parametrization.groups(run)
 
@@ -50,7 +58,7 @@ class Regime:
 
     name        of `Run.objective`
     about       what it is, in a line
-    settings    settings of its own; `settings_of` gives a run's
+    settings    settings of its own; `own` gives a run's
     check       run -> None; raises ScalingError with the reason where a run cannot be trained
     weights     run -> every weight of a replica, in the order of the flat row; groups as in `sweeps/parametrization.py`
     flops       run -> training FLOP per token by convention, names as in `scaling.flops.flops_per_token`
