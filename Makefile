@@ -21,8 +21,8 @@ demo: $(VENV)/.sweeps  ## train a small sweep and forecast its largest runs, int
 	$(BIN)/scaling holdout chinchilla $(OUT)/runs.csv --hold 'group == "held_out"' \
 		--curves $(OUT)/curves.csv --curve-where 'step >= 100' --curve-law tissue -o $(OUT)
 
-test: $(VENV)/.dev  ## all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## all tests, in a process a core
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 15
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

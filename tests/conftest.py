@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Before numpy and torch are imported: the order of a sum, hence its last digits, depends on the number of threads.
+# Before numpy and torch are imported: the order of a sum, hence its last digits, depends on the number of threads, and
+# tests run in as many processes as there are cores.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ["MPLBACKEND"] = "Agg"

@@ -150,6 +150,21 @@ def test_a_replica_that_is_not_finite_leaves_its_neighbours_bitwise_as_they_were
         assert torch.equal(getattr(sick.state, name)[[0, 2]], getattr(healthy, name)[[0, 2]])
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_update_on_another_device_takes_no_tensor_from_the_cpu_and_reads_nothing_back(
+    dtype: str, optimizer: str
+) -> None:
+    # tensors of the device "meta" have no values: to read one, or to mix it with one of the CPU, is an error
+    run, away = a_run(batch=4, depth=2, dtype=dtype, optimizer=optimizer), torch.device("meta")
+    state, text = empty_state(run, 3, away), torch.zeros(5000, dtype=torch.uint8, device=away)
+    engine = Engine(run, state, text, Mode("off", micro_batches=2), STEPS)
+    engine.prepare((run.batch,))
+    engine.step()
+    assert engine.metrics.device == engine.draws.device == away
+    assert engine.metrics.dtype == state.weights.dtype == torch.float32
+
+
 def test_validation_filled_up_to_few_sizes_is_validation() -> None:
     run = a_run(batch=4, depth=2, val_sequences=6)  # a last chunk of two
     inputs = train.on_device(TOKENS, run, CPU).validation
