@@ -9,6 +9,7 @@ from .choosing import (
     optimal_schedule as optimal_schedule,
 )
 from .comparison import Comparison as Comparison, compare as compare
+from .crossing import crossover as crossover
 from .curves import read_curves as read_curves
 from .datasets import load as load
 from .designing import Design as Design, design_runs as design_runs
@@ -34,6 +35,7 @@ from .persistence import from_json as from_json, read_fit as read_fit, to_json a
 from .profiles import Profile as Profile, profile as profile
 from .reading import Reading as Reading
 from .rehearsal import rehearse as rehearse
+from .repeats import before_harm as before_harm
 from .sensitivity import sensitivity as sensitivity
 from .sizing import OptimalSize as OptimalSize, optimal_size as optimal_size
 from .stacking import Stack as Stack, stack as stack

@@ -10,6 +10,7 @@ from typing import Any
 
 from scaling.commands import (
     compare,
+    crossover,
     datasets,
     design,
     fit,
@@ -32,8 +33,8 @@ from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (
-    laws, read, fit, compare, forecast, watch, score, optimum, isoflop, design, schedule, holdout, sensitivity, plot,
-    report, theory, datasets,
+    laws, read, fit, compare, forecast, watch, score, optimum, isoflop, crossover, design, schedule, holdout,
+    sensitivity, plot, report, theory, datasets,
 )  # fmt: skip
 
 EXAMPLES = """examples:
@@ -52,6 +53,7 @@ EXAMPLES = """examples:
   scaling score forecasts.jsonl results.csv
   scaling optimum fit.json --flops 1e24
   scaling isoflop runs.csv -o isoflop.png
+  scaling crossover first.json second.json --along D --span 1e8,1e13 --at N=1e9
   scaling design fit.json --flops 1e21 --at C=1e23 -o grid.toml
   scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'

@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.costs import cost_named
 from scaling.errors import ScalingError
 from scaling.fitting import Fit
 from scaling.intervals import Draws
+from scaling.optima import Repeats, Task, at_budget
 
 Array = NDArray[np.float64]
 POINTS = 400
+BUDGETS = 120  # each asks for the best sizes of all draws
 
 
 def crossover(
@@ -34,7 +37,8 @@ def crossover(
 ) -> pd.DataFrame:
     """Least `along` within `span` from which on `second` has the lower loss, the other inputs held; one row.
 
-    along  an input of both laws, as D; held: the others, as N=1e9, U=1e9
+    along  an input of both laws, as D; held: the others, as N=1e9, U=1e9. Or C, where it is none of theirs: compute in
+           FLOP, 6 N D, of which each law takes its own best N and D
     also   inputs that move with it, as {"N": lambda d: 1e21 / (6 * d)} at a fixed compute
 
     Columns: `at` (NaN where they do not cross, or second leads from the start), `ahead` ("first", "second": who has the
@@ -44,9 +48,13 @@ def crossover(
     if not (0 < span[0] < span[1] < np.inf):
         raise ScalingError(f"span must be two positive numbers, the least first, got {span}")
     x = np.geomspace(*span, POINTS)
-    moved = {name: np.asarray(rule(x), float) for name, rule in (also or {}).items()}
-    at: dict[str, Any] = {along: x, **moved, **held}
-    gaps = [_losses(part, at) for part in (first, second)]
+    if along == "C" and not any("C" in _columns(part) for part in (first, second)):
+        x = np.geomspace(*span, BUDGETS)
+        gaps = [_best_losses(part, x, also or {}, held) for part in (first, second)]
+    else:
+        moved = {name: np.asarray(rule(x), float) for name, rule in (also or {}).items()}
+        at: dict[str, Any] = {along: x, **moved, **held}
+        gaps = [_losses(part, at) for part in (first, second)]
     gap = gaps[1][0] - gaps[0][0]
     found = _from_where(x, gap[None])[0]
     row: dict[str, Any] = {"along": along, "at": found, "ahead": "second" if gap[-1] < 0 else "first"}
@@ -62,19 +70,39 @@ def crossover(
 
 def _losses(part: Fit | Draws, at: Mapping[str, Any]) -> Array:
     """Losses (1 + draws, points): the fit's own first."""
-    fit = part.fit if isinstance(part, Draws) else part
-    law = fit.law
-    columns = [fit.columns[name] for name in law.inputs] if law.kind == "points" else []
+    fit, every = _rows(part)
+    law, columns = fit.law, _columns(part)
     if set(columns) != set(at):
         raise ScalingError(
             f"{law.name} was fitted on {', '.join(columns) or 'whole curves'}; the crossing names {', '.join(at)}"
         )
-    own = np.array([[fit.params[name] for name in law.names]])
-    every = np.concatenate([own, part.params]) if isinstance(part, Draws) else own
     inputs = [np.asarray(at[c], float) for c in columns]
     params = {name: every[:, i : i + 1] for i, name in enumerate(law.names)}
     with np.errstate(all="ignore"):
         return np.broadcast_to(law.function(*inputs, **params), (len(every), POINTS))
+
+
+def _best_losses(part: Fit | Draws, budgets: Array, also: Mapping[str, Any], held: Mapping[str, float]) -> Array:
+    """Losses (1 + draws, budgets) of the best N and D at each budget, U of the tokens unique where that is held."""
+    fit, every = _rows(part)
+    if also or set(held) - {"U"}:
+        raise ScalingError(
+            f"along C each law takes its own N and D, and U alone can be held; got {', '.join([*also, *held])}"
+        )
+    task = Task(fit.law, cost_named("6ND"), Repeats(held["U"]) if "U" in held else None)
+    return np.stack([at_budget(task, every, c).loss for c in budgets], axis=1)
+
+
+def _rows(part: Fit | Draws) -> tuple[Fit, Array]:
+    """The fit, and its parameters (1 + draws, p): its own first."""
+    fit = part.fit if isinstance(part, Draws) else part
+    own = np.array([[fit.params[name] for name in fit.law.names]])
+    return fit, np.concatenate([own, part.params]) if isinstance(part, Draws) else own
+
+
+def _columns(part: Fit | Draws) -> list[str]:
+    fit = part.fit if isinstance(part, Draws) else part
+    return [fit.columns[name] for name in fit.law.inputs] if fit.law.kind == "points" else []
 
 
 def _from_where(x: Array, gap: Array, inside: bool = True) -> Array:

@@ -21,9 +21,9 @@ import torch
 from sweeps.engine import DEFAULT, Engine, Mode, forget_other_shapes
 from sweeps.feed import Feed
 from sweeps.forks import Forks
-from sweeps.model import initial
 from sweeps.optim import empty_state
 from sweeps.runs import Run, Stack
+from sweeps.starting import initial
 from sweeps.tokens import Tokens
 from sweeps.train import Corpus, default_slots, on_device
 

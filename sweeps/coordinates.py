@@ -20,9 +20,10 @@ from scaling.errors import ScalingError
 from sweeps.engine import plain_parts, step
 from sweeps.grid import changed
 from sweeps.markov import Markov
-from sweeps.model import add_branch, attention, embed, forward, initial, leaves, mlp
+from sweeps.model import add_branch, attention, embed, forward, mlp
 from sweeps.optim import empty_state, settings
 from sweeps.runs import Run
+from sweeps.starting import initial, leaves
 
 #: Kinds of activations. attention and mlp are what a block adds to the stream, before the factor of depth; block is the
 #: stream after it.

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from sweeps import parametrization
 from sweeps.loss import linear_cross_entropy
-from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
-from sweeps.weights import GAINS, Weight
+from sweeps.weights import Weight
 
 #: Added to the mean square in RMSNorm.
 NORM_EPS = 1e-6
@@ -35,23 +34,6 @@ def master_dtype(run: Run) -> torch.dtype:
     return torch.float64 if run.dtype == "float64" else torch.float32
 
 
-def initial(run: Run) -> Tensor:
-    """Initial flat row (P,) of `run`, on the CPU: depends on its seed and shape only.
-
-    Drawn in float64 and then cast, so that runs that differ in number format start from the same weights.
-    """
-    generator = torch.Generator().manual_seed(run.seed)
-    groups = regime_of(run).groups(run)
-    rows = []
-    for weight in regime_of(run).weights(run):
-        std = groups[weight.group].init_std
-        if weight.group in GAINS:
-            rows.append(torch.ones(weight.size, dtype=torch.float64))
-        else:
-            rows.append(torch.randn(weight.size, generator=generator, dtype=torch.float64) * std)
-    return torch.cat(rows).to(master_dtype(run))
-
-
 def views(flat: Tensor, weights: Sequence[Weight], run: Run) -> dict[str, Tensor]:
     """The weights of all replicas, name -> (R, *shape): views of `flat` (R, P), matrices in the number format of `run`.
 
@@ -63,13 +45,6 @@ def views(flat: Tensor, weights: Sequence[Weight], run: Run) -> dict[str, Tensor
         view = part.view(-1, *weight.shape)
         out[weight.name] = view.to(DTYPES[run.dtype]) if weight.is_matrix else view
     return out
-
-
-def leaves(flat: Tensor, run: Run) -> dict[str, Tensor]:
-    """The weights of all replicas as leaves that gradients can be asked of one by one."""
-    return {
-        name: view.requires_grad_() for name, view in views(flat.detach(), regime_of(run).weights(run), run).items()
-    }
 
 
 def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:

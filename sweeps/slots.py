@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sweeps.forks import Forks, ready
-from sweeps.model import initial
 from sweeps.optim import State, empty_state
 from sweeps.runs import Edge, Run
+from sweeps.starting import initial
 
 #: Ends of edges that an accelerator holds for forks to come: a few percent of a large one.
 DEVICE_BYTES = 2**32

@@ -107,6 +107,12 @@ def write_files(folder: Path) -> None:
         ("family", "ncl_sizes", read_curves(annealed((5e7, 1e8, 2e8)), warmup=WARMUP)),
     ):
         (folder / f"{name}.json").write_text(to_json(fit(law, table, starts=4)) + "\n")
+    first, law = read_table(folder / "runs.csv"), LAWS["chinchilla"]
+    own = law.published["besiroglu2024"]
+    slower = own | {"E": 1.7, "B": 1.5 * own["B"]}  # overtakes at (0.5 B / (E - 1.7))^(1 / beta) = 6e10 tokens
+    behind = law(first["N"], first["D"], **slower) / law(first["N"], first["D"], **own)
+    for name, table in (("first", first), ("second", first.assign(loss=first["loss"] * behind))):
+        (folder / f"{name}.json").write_text(to_json(fit("chinchilla", table, starts=4)) + "\n")
     (folder / "mylaw.py").write_text(MYLAW)
     (folder / "grid.toml").write_text(GRID)
     for out in (folder / "out", folder / "out" / "demo"):

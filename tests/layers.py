@@ -23,8 +23,8 @@ REPORTS = ("sweeps.reporting", "scaling.reporting.")
 TRAINS = frozenset(
     f"sweeps.{name}"
     for name in (
-        "model", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint", "noise",
-        "train", "workers", "pool", "coordinates", "measures", "representation", "gradient_noise",
+        "model", "starting", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
+        "noise", "train", "workers", "pool", "coordinates", "measures", "representation", "gradient_noise",
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.

@@ -13,8 +13,9 @@ import torch
 from sweeps import coordinates, parametrization
 from sweeps.cli import main
 from sweeps.coordinates import activations, by_size, check, flatness, measure, small_run
-from sweeps.model import block, embed, forward, initial, leaves
+from sweeps.model import block, embed, forward
 from sweeps.runs import Run
+from sweeps.starting import initial, leaves
 
 #: Over 4 times the size. Measured: 1.40 over widths, 1.77 and 1.49 over depths by the two rules; rules off, 4.9 both;
 #: without the factor of the logits 2.5.

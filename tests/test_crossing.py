@@ -81,3 +81,44 @@ def test_mistakes_are_said():
         crossover(fit, fit, along="N", span=(1.0, 2.0))
     with pytest.raises(scaling.ScalingError, match="two positive numbers"):
         crossover(fit, fit, along="D", span=(2.0, 1.0))
+
+
+def fits_on_repeated_data(noise: float = 0.0) -> list[scaling.Fit]:
+    grid = [v.ravel() for v in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 5e11, 9), [3e8, 1e9, 3e9])]
+    fits = []
+    for i, params in enumerate((FAST, SLOW)):
+        table = pd.DataFrame(dict(zip("NDU", grid, strict=True)))
+        rng = np.random.default_rng(i)
+        table["loss"] = LAWS["muennighoff"](*grid, **params) * np.exp(noise * rng.standard_normal(len(table)))
+        fits.append(scaling.fit("muennighoff", table, fix={k: params[k] for k in ("E", "A", "B", "alpha", "beta")}))
+    return fits
+
+
+def test_along_compute_each_law_takes_its_own_best_size():
+    first, second = fits_on_repeated_data()
+    found = crossover(first, second, along="C", span=(1e17, 1e24), U=1e9).iloc[0]
+    expected = critical_compute(1e9, FAST, SLOW, span=(1e17, 1e24))  # by a search of its own
+    assert found["at"] == pytest.approx(expected, rel=0.02)  # 120 budgets, 14% apart, are interpolated
+    drawn = [scaling.bootstrap(fit, 40) for fit in fits_on_repeated_data(1e-3)]
+    row = crossover(*drawn, along="C", span=(1e17, 1e24), U=1e9).iloc[0]
+    assert row["lo"] < expected < row["hi"]
+    with pytest.raises(scaling.ScalingError, match="U alone can be held"):
+        crossover(first, second, along="C", span=(1e17, 1e24), N=1e9)
+
+
+def test_the_command_prints_tokens_and_epochs(tmp_path, capsys):
+    from scaling.cli import main
+
+    paths = []
+    for name, fit in zip(("ar", "diffusion"), fits_on_repeated_data(1e-3), strict=True):
+        paths.append(str(tmp_path / f"{name}.json"))
+        (tmp_path / f"{name}.json").write_text(scaling.to_json(fit))
+    words = ["crossover", *paths, "--along", "D", "--span", "1e9,1e13", "--at", "N=1e9,U=1e9", "--resamples", "40"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    at = float(said.split("D = ")[1].split()[0])
+    exact = crossover(*fits_on_repeated_data(), along="D", span=(1e9, 1e13), N=1e9, U=1e9)["at"].iloc[0]
+    assert at == pytest.approx(exact, rel=0.2)
+    assert f"that is after {at / 1e9:.4g} epochs" in said and "100% of the draws cross" in said
+    assert main([*words[:-4], "--at", "N=1e9", "--resamples", "5"]) == 1
+    assert "was fitted on N, D, U; the crossing names D, N" in capsys.readouterr().err

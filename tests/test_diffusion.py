@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeps.engine import mean_losses
-from sweeps.model import initial
 from sweeps.noise import uniform
 from sweeps.order import fixed_words, segment_offsets, sequence_words, validation_sequences
 from sweeps.regimes.diffusion import REGIME, UNIT
 from sweeps.runs import Run
+from sweeps.starting import initial
 from sweeps.train import on_device
 from tests import plain
 from tests.stacks import a_run, a_text as some_text

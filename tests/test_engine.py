@@ -14,10 +14,10 @@ from scaling.errors import ScalingError
 from sweeps import train
 from sweeps.engine import Engine, Mode, evaluate, mean_losses, step
 from sweeps.feed import Feed
-from sweeps.model import initial
 from sweeps.optim import State, empty_state
 from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
+from sweeps.starting import initial
 from tests.stacks import a_run, a_text, curve, final, forked, opened
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ import torch
 from sweeps.capacity import doublings
 from sweeps.engine import Engine, Mode
 from sweeps.feed import Feed
-from sweeps.model import initial
 from sweeps.optim import empty_state
 from sweeps.runs import Run
+from sweeps.starting import initial
 from sweeps.train import on_device, train_stack
 from tests.stacks import a_run, a_text, curve, final, forked, opened
 

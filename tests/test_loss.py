@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sweeps import loss, model
+from sweeps import loss, model, starting
 from sweeps.loss import (
     MOST_CHUNKS,
     WHOLE_BYTES,
@@ -125,12 +125,12 @@ def test_logits_are_held_whole_where_they_are_few_and_chunks_are_not_many():
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_the_model_learns_the_same_from_chunks(dtype, device, monkeypatch):
     run = a_run(dtype=dtype, vocab=40)
-    flat = torch.stack([model.initial(run.model_copy(update={"seed": seed})) for seed in range(2)])
+    flat = torch.stack([starting.initial(run.model_copy(update={"seed": seed})) for seed in range(2)])
     sequences = torch.randint(40, (2, 3, run.context + 1), generator=torch.Generator().manual_seed(0))
     flat, sequences = flat.to(device), sequences.to(device)
 
     def learn() -> list[Tensor]:
-        weights = model.leaves(flat, run)
+        weights = starting.leaves(flat, run)
         losses = model.losses(weights, sequences, run)
         assert losses.shape == (2, 3, run.context)
         return [losses.detach(), *torch.autograd.grad(losses.mean(), list(weights.values()))]

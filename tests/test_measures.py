@@ -15,10 +15,11 @@ from sweeps.collecting import collect
 from sweeps.engine import gradient, mean_losses
 from sweeps.grid import read_grid
 from sweeps.measures import MEASURES, Sight
-from sweeps.model import initial, views
+from sweeps.model import views
 from sweeps.records import truncate_rows
 from sweeps.regimes.listed import regime_of
 from sweeps.runs import MeasureName, Run
+from sweeps.starting import initial
 from sweeps.train import train_stack
 from sweeps.weights import decoder_weights
 from tests.stacks import a_run, a_text, alone, curve, forked, opened

@@ -13,9 +13,10 @@ from torch import Tensor
 from sweeps import parametrization
 from sweeps.counting import parameter_groups
 from sweeps.engine import plain_parts, step
-from sweeps.model import NORM_EPS, ROPE_BASE, block, embed, forward, initial, leaves, losses
+from sweeps.model import NORM_EPS, ROPE_BASE, block, embed, forward, losses
 from sweeps.optim import State, empty_state, settings, update
 from sweeps.runs import Run
+from sweeps.starting import initial, leaves
 from sweeps.weights import GAINS, decoder_weights
 
 CPU = torch.device("cpu")

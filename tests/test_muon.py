@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sweeps import muon
-from sweeps.model import initial, leaves
 from sweeps.optim import empty_state, settings
 from sweeps.runs import Run
+from sweeps.starting import initial, leaves
 from sweeps.train import train_stack
 from sweeps.weights import decoder_weights
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened

@@ -17,10 +17,11 @@ from sweeps.counting import flops_per_token, parameter_counts, parameter_groups
 from sweeps.engine import Engine, Mode, evaluate
 from sweeps.feed import Feed
 from sweeps.grid import OPTIONS, read_grid
-from sweeps.model import initial, views
+from sweeps.model import views
 from sweeps.optim import empty_state
 from sweeps.regimes.listed import REGIMES, regime_of, settings_of
 from sweeps.runs import Run
+from sweeps.starting import initial
 from sweeps.train import on_device, train_stack
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
 

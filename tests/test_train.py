@@ -189,8 +189,9 @@ def test_rows_are_logged_and_validated_where_the_run_says(trained: Train, tmp_pa
 
 def test_the_validation_loss_is_the_mean_over_sequences_with_its_standard_error() -> None:
     run = a_run()
-    from sweeps.model import initial, leaves, losses
+    from sweeps.model import losses
     from sweeps.optim import empty_state
+    from sweeps.starting import initial, leaves
 
     state = empty_state(run, 3, CPU)
     rows = torch.stack([initial(a_run(seed=s)) for s in range(3)])
