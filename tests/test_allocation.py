@@ -202,9 +202,9 @@ def test_a_rounded_size_spends_the_same_budget(draws: scaling.Draws) -> None:
 def test_a_thousand_draws_take_less_than_a_second() -> None:
     one = LAWS["farseer"]
     params = np.repeat(row_of(one), 1000, 0)
-    start = time.perf_counter()
+    start = time.process_time()
     at_budget(Task(one, cost_named("attention")), params, 1e22)
-    assert time.perf_counter() - start < 2  # .1 s on one idle core
+    assert time.process_time() - start < 2  # .1 s on one idle core
 
 
 def test_a_search_that_ends_at_an_edge_finds_no_size() -> None:

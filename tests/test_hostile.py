@@ -35,11 +35,11 @@ def refused(path: Path, says: str) -> None:
 def test_a_million_columns_are_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     path.write_text(",".join(f"c{i}" for i in range(1_000_000)) + "\n" + "1," * 999_999 + "1\n")
-    begun = time.perf_counter()
+    begun = time.process_time()
     refused(path, "a line of more than 1,048,576 bytes")
     path.write_text("," * 400_000 + "\n" + "," * 400_000)
     refused(path, "400,001 columns; a table may have 10,000")
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_line_of_a_hundred_megabytes_is_refused_within_a_few_megabytes(tmp_path: Path) -> None:
@@ -354,16 +354,16 @@ def test_more_cells_or_values_than_the_limits_are_refused(tmp_path: Path, monkey
 )
 def test_lines_that_are_slow_to_match_are_not_looked_at_whole(tmp_path: Path, line: str) -> None:
     (tmp_path / "t.log").write_text(line + "\nstep 5: train loss 3.0, val loss 3.1\n")
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert scaling.read_table(tmp_path / "t.log")["loss"].tolist() == [3.1]
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("name", ["(" + " " * 50_000, "_" * 50_000, "((" * 50_000, "x" * 50_000])
 def test_names_of_columns_that_are_slow_to_match_are_not(tmp_path: Path, name: str) -> None:
     (tmp_path / "t.csv").write_text(f"{name},N,loss\n1,1e7,3\n")
-    begun = time.perf_counter()
+    begun = time.process_time()
     table = scaling.read_table(tmp_path / "t.csv")
     with pytest.raises(scaling.TableError) as error:
         scaling.fit("chinchilla", table)
-    assert time.perf_counter() - begun < 5 and len(str(error.value)) < 1000
+    assert time.process_time() - begun < 5 and len(str(error.value)) < 1000

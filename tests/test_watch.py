@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from pathlib import Path
 
@@ -275,20 +274,15 @@ def test_the_plan_may_stand_in_the_log(folder: Path, capsys) -> None:
     assert "say which run to watch" in capsys.readouterr().err
 
 
-def test_a_growing_file_is_followed_to_its_end(folder: Path, capsys) -> None:
+def test_a_growing_file_is_followed_to_its_end(folder: Path, capsys, monkeypatch) -> None:
     whole = rows("big", PLAN).to_csv(index=False)
     path = folder / "growing.csv"
     path.write_text(whole[: whole.index("big,808,")] + "big,808,0.0")
 
-    def grow() -> None:
-        time.sleep(0.6)
-        path.write_text(whole)
-
-    writer = threading.Thread(target=grow)
-    writer.start()
+    # between two looks the rest is written
+    monkeypatch.setattr(time, "sleep", lambda seconds: path.write_text(whole))
     asked = ["watch", "growing.csv", "--family", "curves.csv", "--schedule", "plan.csv", "--warmup", "40"]
     assert main([*asked, "--follow", "0.1"]) == 0
-    writer.join()
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("big: step")]
     assert [line.split(" of ")[0] for line in shown] == ["big: step 792", "big: step 1599"]
     assert main([*asked, "--follow", "0"]) == 1
