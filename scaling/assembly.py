@@ -37,7 +37,8 @@ def curves_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
     curves.attrs = {"source": source, "notes": ()}
     mapping = {ours: theirs for ours, theirs in reading.columns.items() if theirs in curves or theirs not in runs}
     curves = renamed(curves, mapping, CURVE_NAMES, reading.units)
-    if "run" not in curves:
+    unnamed = "run" not in curves
+    if unnamed:
         curves["run"] = "run"
     curves["run"] = curves["run"].astype(str)
     notes = [*log.notes, *runs.attrs["notes"], *curves.attrs["notes"]]
@@ -56,7 +57,26 @@ def curves_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
     curves.attrs["notes"] = ()
     curves = set_columns(curves, reading.set)
     curves.attrs["notes"] = tuple(dict.fromkeys([*notes, *curves.attrs["notes"]]))
+    curves.attrs["unnamed"] = unnamed
     return _settled(curves, reading)
+
+
+def one_curve(curves: pd.DataFrame) -> None:
+    """Raises TableError where rows that no column gives to a run cannot all be of one run."""
+    if not curves.attrs.get("unnamed"):
+        return
+    why = ""
+    if "N" in curves and curves["N"].nunique() > 1:
+        why = "differ in N"
+    elif {"step", "tokens"} <= set(curves.columns):
+        rows = curves[["step", "tokens"]].apply(pd.to_numeric, errors="coerce").dropna().sort_values(["step", "tokens"])
+        if (rows["tokens"].diff() < 0).any():
+            why = "have fewer tokens at later steps"
+    if why:
+        raise TableError(
+            f"no column of {curves.attrs['source']} names the runs, and its rows {why}: they are not one run's curve. "
+            "Name the column with --map run=COLUMN; a table with one row a run is for laws of runs"
+        )
 
 
 def _settled(curves: pd.DataFrame, reading: Reading) -> pd.DataFrame:
@@ -94,6 +114,7 @@ def runs_of(log: Log, reading: Reading, source: str) -> pd.DataFrame:
             f"no column of {source} is known to be the {' or the '.join(lacking)} of its curves; it has "
             f"{', '.join(str(c)[:LONGEST] for c in log.curves.columns[:20])}. Name it with --map {lacking[0]}=COLUMN"
         )
+    one_curve(curves)
     curves["loss"] = pd.to_numeric(curves["loss"], errors="coerce")
     if "lr" in curves:
         curves["lr"] = pd.to_numeric(curves["lr"], errors="coerce")
@@ -151,24 +172,26 @@ def _status(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def _planned(runs: pd.DataFrame, curves: pd.DataFrame, reading: Reading) -> dict[str, float]:
-    """Planned updates by run, where settings say them."""
+    """Planned updates by run, where settings say them, or a column beside the curves that says the same in all rows."""
     asked = reading.planned
-    names = list(map(str, curves["run"].unique()))
     if asked:
         try:
-            return dict.fromkeys(names, float(asked))
+            return dict.fromkeys(map(str, curves["run"].unique()), float(asked))
         except ValueError:
-            if asked not in runs:
-                raise TableError(
-                    f"planned names a column {asked!r}; {nearest(asked, map(str, runs.columns))}"
-                ) from None
-    known = {plain(str(c)): c for c in reversed(list(runs.columns))}
-    column = asked or next((known[name] for name in PLANNED if name in known), None)
-    if column is None:
-        return {}
-    numbers = pd.to_numeric(runs[column], errors="coerce")
-    good = np.isfinite(numbers) & (numbers > 0)
-    return dict(zip(runs["run"][good].astype(str), numbers[good].astype(float), strict=True))
+            known = list(dict.fromkeys(map(str, [*runs.columns, *curves.columns])))
+            if asked not in known:
+                raise TableError(f"planned names a column {asked!r}; {nearest(asked, known)}") from None
+    for table in (runs, curves):
+        named = {plain(str(c)): c for c in reversed(list(table.columns))}
+        column = asked if asked in table else next((named[name] for name in PLANNED if name in named), None)
+        if column is None or (asked and column != asked):
+            continue
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        numbers = numbers.where(np.isfinite(numbers) & (numbers > 0))
+        of_run = numbers.groupby(table["run"].astype(str), sort=False)
+        if asked or table is runs or (of_run.nunique() <= 1).all():  # a count of updates grows within a run
+            return {str(run): float(value) for run, value in of_run.max().dropna().items()}
+    return {}
 
 
 def left_out(out: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling.assembly import curves_of, left_out
+from scaling.assembly import curves_of, left_out, one_curve
 from scaling.errors import LONGEST as NAME, TableError
 from scaling.last_rows import final_rows
 from scaling.rates import every_update
@@ -93,9 +93,10 @@ def read_curves(
     if not log.plain:
         table = _without_diverged(table)
     table.attrs["notes"] += _doubtful(table)
+    chosen = table if where is None else filtered(table, where)
+    one_curve(chosen)
     if where is None:
         return with_schedules(table, warmup=warmup, schedules=schedules)
-    chosen = filtered(table, where)
     # learning rates are rebuilt from all rows of the runs that are left, then the rows are filtered
     whole = keeping_attrs(table, table[table["run"].isin(chosen["run"])])
     rebuilt = with_schedules(whole, warmup=warmup, schedules=schedules)

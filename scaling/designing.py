@@ -198,12 +198,18 @@ def cheapest_design(
 ) -> Design:
     """The design of least budget, to 5%, whose expected interval is no wider than `sd` in ln target.
 
-    Raises ScalingError where `most_flops` do not reach it.
+    Raises ScalingError where `most_flops` do not reach it, and where a fit needs no runs to be that narrow.
     """
     found = design_runs(source, target, most_flops, lattice, **options)
+    if found.before is not None and found.before["total"] <= sd:
+        raise ScalingError(
+            f"nothing needs to be trained: the fit leaves a standard deviation of {found.before['total']:.3g} of the "
+            f"logarithm there, and {sd:.3g} was asked for"
+        )
     if found.after["total"] > sd:
         raise ScalingError(
-            f"{most_flops:.3g} FLOP leave a standard deviation of {found.after['total']:.2%}, above {sd:.2%}: give more"
+            f"{most_flops:.3g} FLOP leave a standard deviation of {found.after['total']:.3g} of the logarithm, above "
+            f"the {sd:.3g} asked for: give more, or ask for less; what distance adds only a larger run takes away"
         )
     lo, hi = np.log(most_flops / 1e4), np.log(most_flops)
     while hi - lo > 0.05:

@@ -100,6 +100,8 @@ def _columns(table: pd.DataFrame, known: Mapping[str, Column]) -> list[dict[str,
         record: dict[str, Any] = {"name": name, "unit": column.unit, "rows": int(table[name].notna().sum())}
         if len(finite):
             record |= {"least": float(finite.min()), "most": float(finite.max())}
+        else:
+            record["values"] = int(table[name].nunique())
         found.append(record)
     return found
 
@@ -133,7 +135,9 @@ def text(record: Mapping[str, Any]) -> str:
         of = f" of {table['runs']} runs" if kind == "curves" else ""
         lines += ["", f"{kind}: {table['rows']} rows{of}"]
         for column in table["columns"]:
-            span = f"{column['least']:.6g} to {column['most']:.6g}" if "least" in column else f"{column['rows']} values"
+            span = (
+                f"{column['least']:.6g} to {column['most']:.6g}" if "least" in column else f"{column['values']} values"
+            )
             unit = column["unit"] if column["unit"] not in ("", "1") else ""
             lines.append(f"  {column['name']:18} {span:28} {unit}".rstrip())
         others = table["others"]

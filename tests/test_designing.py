@@ -191,6 +191,8 @@ def test_the_cheapest_design_reaches_the_interval_of_a_grid_for_less_than_half(l
     assert found.flops < 0.5 * price
     with pytest.raises(ScalingError, match="give more"):
         cheapest_design(PRIOR, target, lattice, aimed / 50, price)
+    with pytest.raises(ScalingError, match="nothing needs to be trained"):
+        cheapest_design(scaling.fit("chinchilla", runs()), target, lattice, 0.5, price)
 
 
 def test_refits_of_the_designed_runs_scatter_less_than_those_of_an_even_grid_of_twice_the_price(lattice) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import scaling
 from scaling.cli import main
+from scaling.errors import TableError
 from scaling.readers.formats import FORMATS, find_format, read_log
 from scaling.reading import Reading
 from sweeps import collecting, records
@@ -269,6 +270,39 @@ def test_planned_steps_decide_where_they_are_known(tmp_path: Path) -> None:
     assert table["run"].tolist() == ["cosine", "wsd"]
     assert dict(table.attrs["left_out"])["constant"] == "it ends at step 1990 of 4000 planned"
     assert len(scaling.read_table(folder, reading=Reading(planned="2000"))) == 3
+
+
+def test_a_column_of_planned_steps_beside_the_rows_is_a_plan() -> None:
+    """A table of checkpoints with the length of every run, as people keep them: no learning rates, no table of runs."""
+    table = curves().drop(columns="lr").assign(N=1e7, D=lambda t: t["step"] * 1000.0)
+    planned = table["run"].map({"cosine": 2000, "constant": 4000, "wsd": 2000})
+    final = scaling.read_table(table.assign(total_steps=planned), reading=Reading(final="decayed"))
+    assert final["run"].tolist() == ["cosine", "wsd"]
+    assert dict(final.attrs["left_out"])["constant"] == "it ends at step 1990 of 4000 planned"
+    named = Reading(final="decayed", planned="length")
+    assert scaling.read_table(table.assign(length=planned), reading=named)["run"].tolist() == ["cosine", "wsd"]
+    with pytest.raises(TableError, match="did you mean total_steps"):
+        scaling.read_table(table.assign(total_steps=planned), reading=Reading(final="decayed", planned="total_stepz"))
+    growing = table.rename(columns={"step": "steps"})  # a count of updates, and no plan
+    assert len(scaling.read_table(growing, reading=Reading(final="decayed"))) == 3
+
+
+def test_rows_that_no_column_gives_to_a_run_are_no_curve_where_they_cannot_be_one(tmp_path: Path, capsys) -> None:
+    """A table of finished runs of many lengths has columns steps, lr and loss too."""
+    grid = pd.DataFrame({"params": [1e7, 1e7, 3e7, 3e7], "tokens": [1e9, 4e9, 1e9, 4e9], "steps": [1000, 4000] * 2})
+    grid = grid.assign(lr=1e-3, loss=[3.4, 3.2, 3.1, 2.9])
+    with pytest.raises(TableError, match="no column of the table names the runs, and its rows differ in N"):
+        scaling.read_curves(grid)
+    with pytest.raises(TableError, match="differ in N"):
+        scaling.read_table(grid, reading=Reading(final="last"))
+    batches = grid.assign(params=1e7, steps=[1000, 2000, 3000, 4000])
+    with pytest.raises(TableError, match="fewer tokens at later steps"):
+        scaling.read_curves(batches)
+    assert len(scaling.read_curves(grid, map={"N": "params"}, where="N < 2e7")) == 2
+    grid.to_csv(tmp_path / "grid.csv", index=False)
+    assert main(["read", str(tmp_path / "grid.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "runs: 4 rows" in out and "no curves: no column of" in out
 
 
 def test_runs_that_diverged_are_left_out_by_name(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scaling.commands.common import Command, read_rows, reading_options
+from scaling.commands.common import Command, read_rows, reading_options, say
 
 
 def add(command: Command) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from scaling.comparison import compare
 
     laws = args.laws.split(",") if args.laws else None
-    compared = compare(
-        laws, read_rows(args, None), x=args.x, level=args.level, resamples=args.resamples, seed=args.seed
-    )
+    table = read_rows(args, None)
+    compared = compare(laws, table, x=args.x, level=args.level, resamples=args.resamples, seed=args.seed)
     print(compared.to_json() if args.json else compared.report())
+    say([f"note  {note}" for note in table.attrs["notes"]], args)

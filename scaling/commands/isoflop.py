@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scaling.commands.common import Command, read_rows, reading_options
+from scaling.commands.common import Command, read_rows, reading_options, say
 
 
 def add(command: Command) -> None:
@@ -36,16 +36,17 @@ def run(args: argparse.Namespace) -> None:
     from scaling.isoflop import compare_approaches
     from scaling.persistence import frame_json
 
+    table = read_rows(args, None)
     found = compare_approaches(
-        read_rows(args, None), law=args.law, tolerance=args.tolerance, level=args.level, resamples=args.resamples,
-        seed=args.seed,
-    )  # fmt: skip
+        table, law=args.law, tolerance=args.tolerance, level=args.level, resamples=args.resamples, seed=args.seed
+    )
     if args.json:
         frames = {"sizes": found.sizes, "growth": found.growth, "apart": found.apart, "refused": found.refused}
         record = {name: json.loads(frame_json(frame)) for name, frame in frames.items()} | {"notes": list(found.notes)}
         print(json.dumps(record, indent=1))
     else:
         print(found.report())
+    say([*table.attrs["notes"]], args)
     if args.output:
         from scaling.figures.isoflops import isoflop_figure
         from scaling.style import drawing, save

@@ -117,6 +117,8 @@ def run(args: argparse.Namespace) -> None:
         said.append(
             f"C counts training and 2 N FLOP for each of {args.served:g} tokens served; C_train the first alone"
         )
+    if args.unique is not None:
+        said.append(_repeats(source, args.unique))
     if args.off and args.round:
         raise ScalingError("--off and --round ask for two tables: run twice")
     if args.off:
@@ -134,6 +136,20 @@ def run(args: argparse.Namespace) -> None:
     else:
         said += [*source.fit.problems, *source.notes, rehearsal_line(source)]
     say(said, args)
+
+
+def _repeats(source: Any, unique: float) -> str:
+    """What was assumed of tokens seen again."""
+    from scaling.optima import Repeats
+
+    law = source.law if hasattr(source, "law") else source.fit.law
+    if law.inputs == ("N", "D", "U"):
+        return f"{unique:g} unique tokens; repeats are worth what this {law.name} says"
+    known = Repeats(unique)
+    return (
+        f"{unique:g} unique tokens; repeats are worth what Muennighoff 2023 found (R_D* = {known.R_D:.3g}, R_N* = "
+        f"{known.R_N:.3g}), which this fit has not tested; far beyond {known.R_D:.0f} epochs real losses rise"
+    )
 
 
 def _flat(row: Any) -> str:
