@@ -53,6 +53,8 @@ def test_the_page_answers_what_was_asked(pages: Path) -> None:
     assert "Rows left out" in text and "loss is missing" in text
     assert "chinchilla" in text and "7e+10" in text and "1e+24" in text
     assert "sha256" in text and "numpy" in text and "scaling report" in text
+    for source in ("runs.csv", "fit.json"):  # the stack's forecast, which the page opens with, and the law's
+        assert f"scaling forecast {source} --at N=7e+10,D=1.4e+12" in text
     assert text.count('<svg role="img" aria-label="') == text.count("<svg ") >= 7
     assert len(text) < 3_000_000
 
@@ -70,6 +72,9 @@ def test_the_page_opens_without_errors_and_fits_its_window(pages: Path, browser:
     assert browser.run("[...document.querySelectorAll('figure svg')].every(s => s.getBoundingClientRect().height > 80)")
     assert browser.run("[...document.querySelectorAll('body *')].every(e => e.closest('.wide, pre, details') || "
                        "e.getBoundingClientRect().right <= innerWidth + 1)")  # fmt: skip
+    if width == 1400:  # a wide window shows the tables of answers whole
+        assert browser.run("[...document.querySelectorAll('#forecasts .wide, #optimum .wide')]"
+                           ".every(e => e.scrollWidth <= e.clientWidth)")  # fmt: skip
 
 
 def test_a_click_sorts_a_table_and_a_second_turns_it(pages: Path, browser: Browser) -> None:

@@ -62,9 +62,11 @@ def plot_frontier(
     if front is not None:
         band(ax, front[along], front["lo"], front["hi"], f"{level:.0%} forecast at the optimum")
         ax.plot(front[along], front["loss"], color=theme().law, zorder=3, label="law at the optimum")
+    name = f"law at one ${by}$"
     for value, x in _lines(rows, by, along):
         at = {by: value, along: x} if along != "C" else {"N": value, "D": x / (6 * value)}
-        ax.plot(x, fit.predict(**at), color=shade(scale(value)), lw=1, ls=(0, (4, 2)), zorder=2)
+        ax.plot(x, fit.predict(**at), color=shade(scale(value)), lw=1, ls=(0, (4, 2)), zorder=2, label=name)
+        name = "_nolegend_"
     fitted_points(ax, points[along], points["loss"], shade(scale(points[by])))
     if held is not None:
         held_points(ax, _points(held.outcome, "observed")[along], held.outcome)
@@ -72,7 +74,10 @@ def plot_frontier(
     column_axis(ax.yaxis, "loss" if fit.law.predicts == "loss" else losses(fit))
     _limits(ax, rows, along, front, held, reach)
     size_bar(ax, scale, LABELS[by])
-    ax.legend(loc="upper right")
+    if along == "C":
+        ax.legend(loc="upper right")
+    else:  # runs fill the corners
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.3)
     return ax
 
 

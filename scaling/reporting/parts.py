@@ -185,19 +185,31 @@ def sentence(text: str) -> str:
 
 
 def with_intervals(frame: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Columns NAME_lo and NAME_hi, and lo and hi beside a loss, as one column of intervals after what they are of."""
+    """Columns NAME_lo and NAME_hi, and lo and hi beside a loss, as one column of intervals after what they are of.
+
+    Sizes and tokens are said as people say them, and ratios in three digits, so that a wide window shows all.
+    """
     found: dict[str, Any] = {}
-    for name in frame:
-        name = str(name)
+    for name in map(str, frame):
         if name in ("lo", "hi") or name.endswith(("_lo", "_hi")):
             continue
-        found[name.replace("tokens_per_param", "D / N").replace("beyond", "times beyond")] = list(frame[name])
+        title = name.replace("tokens_per_param", "D / N").replace("beyond", "times beyond")
+        short = name in ("tokens_per_param", "beyond")
+        shown = _size if name in ("N", "D") else (lambda value: number(value, 3)) if short else (lambda value: value)
+        found[title] = [shown(value) for value in frame[name]]
         low, high = ("lo", "hi") if name == "loss" else (f"{name}_lo", f"{name}_hi")
         if low in frame and high in frame:
-            found[f"{level:.0%} of {name.replace('tokens_per_param', 'D / N')}"] = [
-                span(lo, hi) for lo, hi in zip(frame[low], frame[high], strict=True)
-            ]
+            pairs = zip(frame[low], frame[high], strict=True)
+            if name in ("N", "D"):
+                intervals = [Cell(f"{_size(lo).text} to {_size(hi).text}", float(lo)) for lo, hi in pairs]
+            else:
+                intervals = [span(lo, hi, 3 if short else 4) for lo, hi in pairs]
+            found[f"{level:.0%} of {title}"] = intervals
     return pd.DataFrame(found)
+
+
+def _size(value: Any) -> Cell:
+    return Cell(tidy(float(value)), float(value)) if np.isfinite(value) else number(value)
 
 
 def tidy(value: float) -> str:

@@ -68,7 +68,7 @@ def runs_parts(table: pd.DataFrame, asked: Asked) -> tuple[list[Html | Plotted],
         fit_section(draws, asked.level, _fit_plots(draws, asked)),
         _forecast_section(draws, by_law, by_stack, said, asked),
         _optimum_section(draws, best_sizes, budgets, asked),
-        made_section(asked, _steps(asked, best, x, points, budgets)),
+        made_section(asked, _steps(asked, best, x, points, budgets, by_stack is not None)),
     ]
     shown = by_law if by_stack is None else by_stack
     lead: list[Html | Plotted] = [cards(_cards(compared, best, shown, best_sizes, fit, asked)), problems(fit.problems)]
@@ -112,10 +112,10 @@ def _question(asked: Asked, points: list[Point], budgets: list[float]) -> Sectio
 
 
 def _data(asked: Asked, table: pd.DataFrame, fit: Fit) -> Section:
-    size = budget(fit, fit.table)
+    size, unit = budget(fit, fit.table), " FLOP" * fit.law.weighs_sizes
     words = (
         f"{asked.source}: {len(table)} rows; {len(fit.table)} were fitted, {len(fit.dropped)} left out. Their "
-        f"budgets span {size.min():.3g} to {size.max():.3g}."
+        f"budgets span {size.min():.3g} to {size.max():.3g}{unit}."
     )
     section = data_section(asked, table, fit, words)
     return Section(section.title, [*section.body, rows_folded(table, "rows as they were read")])
@@ -274,13 +274,16 @@ def _optimum_section(draws: Draws, sizes: pd.DataFrame | str, budgets: list[floa
     return Section("Optimum", body)
 
 
-def _steps(asked: Asked, best: str, x: str | None, points: list[Point], budgets: list[float]) -> list[str]:
+def _steps(
+    asked: Asked, best: str, x: str | None, points: list[Point], budgets: list[float], stacked: bool
+) -> list[str]:
     along = f" --x {x}" if x else ""
     law = f"{best}{along}"
     table = f"{shlex.quote(asked.source)}{asked.reading}"
     steps = [f"scaling compare {table}{along}", f"scaling fit {law} {table} --seed {asked.seed} -o fit.json"]
-    for point in points:
-        steps.append("scaling forecast fit.json --at " + ",".join(f"{k}={v:.6g}" for k, v in point.items()))
+    for source in [table] * stacked + ["fit.json"]:
+        for point in points:
+            steps.append(f"scaling forecast {source} --at " + ",".join(f"{k}={v:.6g}" for k, v in point.items()))
     if not x:
         steps.append(f"scaling optimum fit.json --flops {','.join(f'{c:.6g}' for c in budgets)}")
     return steps
