@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import ScalingError
-from sweeps import collecting, describing, estimate, records, tokens as corpora
+from sweeps import collecting, describing, estimate, records, thinning, tokens as corpora
 from sweeps.grid import Grid, read_grid, shipped_grids, with_corpus, with_seeds_shifted
 from sweeps.order import check_run
 from sweeps.plan import Plan, build_plan, flops_of
@@ -83,12 +84,16 @@ def _parser() -> argparse.ArgumentParser:
         "print what a grid will train, what it costs and what forking saves; needs no torch",
         "sweeps plan demo",
         "sweeps plan demo --measure",
+        "sweeps plan demo --speed 1e14",
         "sweeps plan grid.toml --json",
     )
     _grid(plan)
     plan.add_argument("--json", action="store_true", help="print JSON, every run included")
     plan.add_argument(
         "--measure", action="store_true", help="time updates of 1, 2, 4, ... runs at once on this device; needs torch"
+    )
+    plan.add_argument(
+        "--speed", type=_speed, metavar="FLOP/S", help="what another machine sustains, such as 1.5e14: the time there"
     )
     plan.add_argument("--device", metavar="NAME", help="of --measure: cpu, cuda or cuda:1 (default: cuda if there)")
 
@@ -154,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         _collect,
         "gather the runs of a folder into runs.csv (one row a run) and curves.csv (one row a logged step)",
         "sweeps collect out/demo -o out/demo",
+        "sweeps collect out/demo -o tables --rows 300",
         "sweeps collect out/demo | scaling fit chinchilla -",
     )
     collect.add_argument("dir", metavar="DIR", help="folder that `sweeps run` wrote")
@@ -162,6 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--curves", action="store_true", help="print the curves to stdout instead of the runs")
     collect.add_argument("--corpus", metavar="DIGEST", help="only runs on this text")
+    collect.add_argument(
+        "--rows", type=_positive, metavar="N",
+        help="N rows a curve: those validated, those where the learning rate bends (be they more), others evenly",
+    )  # fmt: skip
 
     page = command(
         "report",
@@ -236,6 +246,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _speed(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be FLOP/s above 0, such as 1.5e14, got {text}")
+    return value
+
+
 def _whole(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -254,11 +271,20 @@ def _planned(args: argparse.Namespace) -> tuple[Grid, Tokens, Plan]:
 
 def _plan(args: argparse.Namespace) -> int:
     grid, tokens, plan = _planned(args)
-    record = describing.plan_record(grid, plan, tokens, estimate.seconds(plan))
+    measured: list[dict[str, Any]] = []
     if args.measure:
         with _torch_needed():
             from sweeps import capacity
-        record["measured"] = capacity.measure_stacks(plan.stacks, tokens, args.device)
+        measured = capacity.measure_stacks(plan.stacks, tokens, args.device)
+        seconds = estimate.seconds_measured(plan, measured)
+        basis = "on one device of this machine (an estimate from the updates measured below)"
+    elif args.speed:
+        seconds, basis = estimate.seconds_at(plan, args.speed), f"at {args.speed:.3g} FLOP/s"
+    else:
+        seconds, basis = estimate.seconds(plan), "on this CPU (an estimate from a short measurement)"
+    record = describing.plan_record(grid, plan, tokens, seconds, basis)
+    if measured:
+        record["measured"] = measured
     print(json.dumps(record, indent=1) if args.json else describing.plan_text(record))
     return 0
 
@@ -341,6 +367,8 @@ def _collect(args: argparse.Namespace) -> int:
         _say(
             f"sweeps: {len(bare)} finished runs have no curve, {bare[0]} first: their curve.csv was removed or emptied"
         )
+    if args.rows is not None:
+        curves = thinning.thinned(curves, args.rows)
     if args.output is not None:
         for name, table in (("runs.csv", runs), ("curves.csv", curves)):
             collecting.write_csv(args.output / name, table)

@@ -18,8 +18,9 @@ from sweeps.plan import Plan, flops_of, notes
 from sweeps.tokens import Tokens
 
 
-def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[str, Any]:
-    """All that is printed of a plan, as plain values. FLOP are training FLOP, attention included."""
+def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float, basis: str) -> dict[str, Any]:
+    """All that is printed of a plan, as plain values. FLOP are training FLOP, attention included; `basis` is what the
+    estimate of the time rests on."""
     runs, edges = plan.runs, plan.edges
     return {
         "question": grid.question,
@@ -49,6 +50,7 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float) -> dict[
         "flops_validation": plan.flops_validation,
         "saved_percent": 100 * plan.saved,
         "seconds_estimate": seconds,
+        "estimate_from": basis,
         "notes": notes(plan) + _epochs(plan, tokens),
         "stack_table": [_stack_row(plan, i) for i in range(len(plan.stacks))],
         "run_table": [
@@ -111,7 +113,7 @@ def plan_text(record: dict[str, Any]) -> str:
             f"forking saves {record['saved_percent']:.1f}%",
         ),
         ("validation", f"{record['flops_validation']:.3g} FLOP besides"),
-        ("time", f"about {duration(record['seconds_estimate'])} on this CPU (an estimate from a short measurement)"),
+        ("time", f"about {duration(record['seconds_estimate'])} {record['estimate_from']}"),
         *(("note", note) for note in record["notes"]),
     ]
     lines = [line for name, value in facts for line in _wrapped(name, value)]

@@ -1,9 +1,12 @@
-"""How long a plan will train on this machine's CPU: a guess from a short measurement, always printed as one."""
+"""How long a plan will train: a guess from a short measurement of this machine's CPU, always printed as one; or from
+updates that were timed, or a speed that is given."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +33,24 @@ def seconds(plan: Plan) -> float:
         total += (alone.flops_shared + alone.flops_validation) / (EFFICIENCY * matmul_rate(stack.runs[0]))
         total += updates * UPDATE_SECONDS
     return total / cores()
+
+
+def seconds_at(plan: Plan, speed: float) -> float:
+    """Training time of a plan at `speed` FLOP/s of all devices together, validation included."""
+    return (plan.flops_shared + plan.flops_validation) / speed
+
+
+def seconds_measured(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> float:
+    """Training time of a plan, one stack after another, each at the speed of its best row of `capacity.measure_stacks`.
+
+    Every place of the replica axis counts as in use; validation goes at the FLOP/s of updates.
+    """
+    rate = {row["stack"]: row["rate"] for row in rows if row["best"]}
+    total = 0.0
+    for stack in plan.stacks:
+        alone = Plan((stack,))
+        total += alone.tokens_trained / rate[stack.key] * (1 + alone.flops_validation / alone.flops_shared)
+    return total
 
 
 def matmul_rate(run: Run) -> float:

@@ -100,8 +100,13 @@ def test_plan_prints_what_was_measured(tmp_path: Path, monkeypatch: pytest.Monke
     out = capsys.readouterr().out
     assert "runs at once  ms an update  tokens/s" in out and out.count(" x\n") + out.endswith(" x\n") >= 1
     assert main(["plan", "grid.toml", "--measure", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["measured"]
+    record = json.loads(capsys.readouterr().out)
+    rows = record["measured"]
     assert [row["slots"] for row in rows][:2] == [1, 2] and sum(row["best"] for row in rows) == 1
+    (best,) = (row for row in rows if row["best"])
+    shared, besides = record["flops_shared"], record["flops_validation"]
+    expected = record["tokens_trained"] / best["rate"] * (1 + besides / shared)
+    assert record["seconds_estimate"] == pytest.approx(expected)
 
 
 def test_an_accelerator_gets_the_fewest_that_lose_little(pretended, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,26 @@ def test_a_seed_offset_changes_every_run(folder, capsys):
     assert all("-s7-" in key for key in keys[1])
 
 
+def test_a_plan_tells_the_time_at_a_speed_that_is_given(folder, capsys):
+    assert main(["plan", "grid.toml", "--json", "--speed", "1e6"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["seconds_estimate"] == (record["flops_shared"] + record["flops_validation"]) / 1e6
+    assert main(["plan", "grid.toml", "--speed", "1e6"]) == 0
+    assert "at 1e+06 FLOP/s" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["plan", "grid.toml", "--speed", "0"])
+    assert "must be FLOP/s above 0" in capsys.readouterr().err
+
+
+def test_curves_are_collected_with_as_many_rows_as_asked_for(folder, capsys, monkeypatch):
+    run = read_grid("grid.toml").runs[0]
+    records.open_run(folder / "out", run, stack="s", trunk="t", flops=1.0, flops_marginal=1.0)
+    records.append_rows(folder / "out", run.key, [{"step": i, "lr": 0.01, "train_loss": 1 / (i + 1)} for i in range(9)])
+    for asked, count in ((["--rows", "4"], 4), ([], 9)):
+        assert main(["collect", "out", "--curves", *asked]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1 + count
+
+
 def test_from_a_grid_to_tables(folder, capsys):
     pytest.importorskip("torch")
     command = ["run", "grid.toml", "--out", "out", "--workers", "1", "--threads", "1", "--device", "cpu"]
