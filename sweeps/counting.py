@@ -17,8 +17,7 @@ def parameter_groups(run: Run) -> dict[str, int]:
     if run.shape not in _counted:
         counted = _counted[run.shape] = dict[str, int]()
         for weight in regime_of(run).weights(run):
-            name = weight.group.partition("_")[0]
-            counted[name] = counted.get(name, 0) + weight.size
+            counted[weight.kind] = counted.get(weight.kind, 0) + weight.size
     return _counted[run.shape]
 
 

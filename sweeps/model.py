@@ -54,15 +54,23 @@ def embed(weights: Mapping[str, Tensor], tokens: Tensor, run: Run) -> Tensor:
     return F.embedding((tokens + offsets).flatten(1), table.reshape(-1, run.width))
 
 
-def block(weights: Mapping[str, Tensor], i: int | str, x: Tensor, batch: int, run: Run, causal: bool = True) -> Tensor:
-    """The residual stream after block `i`: x is (R, B*T, width), with B = `batch`."""
-    x = add_branch(x, attention(weights, i, x, batch, run, causal), run)
-    return add_branch(x, mlp(weights, i, x, run), run)
+def block(
+    weights: Mapping[str, Tensor],
+    i: int | str,
+    x: Tensor,
+    batch: int,
+    run: Run,
+    causal: bool = True,
+    depth: int | None = None,
+) -> Tensor:
+    """The residual stream after block `i` of so many: x is (R, B*T, width), with B = `batch`."""
+    x = add_branch(x, attention(weights, i, x, batch, run, causal), run, depth)
+    return add_branch(x, mlp(weights, i, x, run), run, depth)
 
 
-def add_branch(x: Tensor, branch: Tensor, run: Run) -> Tensor:
-    """The stream with what a branch adds to it, scaled by depth."""
-    return torch.add(x, branch, alpha=parametrization.branch_multiplier(run))
+def add_branch(x: Tensor, branch: Tensor, run: Run, depth: int | None = None) -> Tensor:
+    """The stream with what a branch adds to it, scaled by the depth of the run, or of a stack of `depth` blocks."""
+    return torch.add(x, branch, alpha=parametrization.branch_multiplier(run, depth))
 
 
 def attention(

@@ -55,11 +55,14 @@ class Group:
     matrices: int = 0
 
 
-def groups(run: Run) -> dict[str, Group]:
-    """The rule of each parameter group of `run`; keys name the weights in `sweeps/model.py`."""
+def groups(run: Run, depth: int | None = None) -> dict[str, Group]:
+    """The rule of each parameter group of `run`; keys name the weights in `sweeps/model.py`.
+
+    depth  blocks of the stack that the weights are in, where that is not the depth of the run; so below
+    """
     m = run.width / run.base_width
     hidden = round(run.mlp_ratio * run.width)
-    by_depth, eps = block_lr_factor(run), block_eps_factor(run)
+    by_depth, eps = block_lr_factor(run, depth), block_eps_factor(run, depth)
 
     def matrix(fan_in: int, matrices: int = 1) -> Group:
         return Group(1 / math.sqrt(fan_in), by_depth / m, by_depth, eps, matrices)
@@ -81,20 +84,20 @@ def output_multiplier(run: Run) -> float:
     return run.base_width / run.width
 
 
-def branch_multiplier(run: Run) -> float:
+def branch_multiplier(run: Run, depth: int | None = None) -> float:
     """Factor on what attention and MLP add to the stream: l^-a."""
-    return 1.0 if run.depth_rule == "none" else _relative_depth(run) ** -DEPTH_EXPONENT[run.depth_rule]
+    return 1.0 if run.depth_rule == "none" else _relative(run, depth) ** -DEPTH_EXPONENT[run.depth_rule]
 
 
-def block_lr_factor(run: Run) -> float:
+def block_lr_factor(run: Run, depth: int | None = None) -> float:
     """Factor of depth on the learning rate of the weights inside of blocks, under Adam and under Muon: l^(a - 1)."""
-    return 1.0 if run.depth_rule == "none" else _relative_depth(run) ** (DEPTH_EXPONENT[run.depth_rule] - 1)
+    return 1.0 if run.depth_rule == "none" else _relative(run, depth) ** (DEPTH_EXPONENT[run.depth_rule] - 1)
 
 
-def block_eps_factor(run: Run) -> float:
+def block_eps_factor(run: Run, depth: int | None = None) -> float:
     """Factor of depth on Adam's epsilon for the weights inside of blocks: l^-a, as their gradients have."""
-    return branch_multiplier(run)
+    return branch_multiplier(run, depth)
 
 
-def _relative_depth(run: Run) -> float:
-    return run.depth / run.base_depth
+def _relative(run: Run, depth: int | None) -> float:
+    return (run.depth if depth is None else depth) / run.base_depth

@@ -8,7 +8,6 @@ from torch import Tensor
 from sweeps.model import master_dtype, views
 from sweeps.regimes.listed import regime_of
 from sweeps.runs import Run
-from sweeps.weights import GAINS
 
 
 def initial(run: Run) -> Tensor:
@@ -21,7 +20,7 @@ def initial(run: Run) -> Tensor:
     rows = []
     for weight in regime_of(run).weights(run):
         std = groups[weight.group].init_std
-        if weight.group in GAINS:
+        if weight.is_gain:
             rows.append(torch.ones(weight.size, dtype=torch.float64))
         else:
             rows.append(torch.randn(weight.size, generator=generator, dtype=torch.float64) * std)

@@ -124,7 +124,8 @@ def train_stack(
         records.truncate_rows(out, key, count - 1)
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
     sources = sources_of_validation(tokens, run.val_sequences)
-    log = Curves(out, run, unfinished, frozenset(grid), tokens.bytes_per_token, check, sources)
+    size = tokens.bytes_per_token if regime_of(run).whole_text else None
+    log = Curves(out, run, unfinished, frozenset(grid), size, check, sources)
     meter = Meter(forks, tuple(training.planned), steps_done(training, forks), peak_flops(device, run.dtype))
     meter.clock.add("measuring", measuring)
     clock, desk, feed = meter.clock, Desk(waits=device.type == "cuda"), Feed(tokens)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from sweeps.runs import Run
 
-#: Groups of gains of norms: they begin at 1.
-GAINS = ("norm", "norm_head")
 #: One weight to be placed: name, group, shape.
 Wanted = tuple[str, str, tuple[int, ...]]
 
@@ -18,7 +16,7 @@ Wanted = tuple[str, str, tuple[int, ...]]
 class Weight:
     """Where one weight lies in a row of the flat tensor, its shape and its group in `sweeps/parametrization.py`.
 
-    The part of the group's name before the first underscore is what it is counted as (`sweeps/counting.py`).
+    The part of the group's name before the first underscore is its kind, which it is counted as (`sweeps/counting.py`).
     """
 
     name: str
@@ -31,9 +29,19 @@ class Weight:
         return math.prod(self.shape)
 
     @property
+    def kind(self) -> str:
+        """embedding, attention, mlp, norm or head."""
+        return self.group.partition("_")[0]
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether it is the gain of a norm, which begins at 1."""
+        return self.kind == "norm"
+
+    @property
     def is_matrix(self) -> bool:
         """Whether activations are multiplied by it: neither a gain nor an embedding."""
-        return self.group not in ("embedding", *GAINS)
+        return self.kind != "embedding" and not self.is_gain
 
 
 def placed(wanted: Iterable[Wanted]) -> tuple[Weight, ...]:

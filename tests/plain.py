@@ -121,6 +121,34 @@ class Decoder(nn.Module):
         return self.head(self.last(x))
 
 
+class EncoderDecoder(nn.Module):
+    """Logits (B, T, vocab) for what a decoder has read (B, T) and an encoder reads (B, S); one embedding for both."""
+
+    def __init__(
+        self, *, width: int, depth: int, encoder_depth: int, head_dim: int, mlp_ratio: float, vocab: int
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.embedding = nn.Embedding(vocab, width)
+        nn.init.normal_(self.embedding.weight)
+        self.encoder = nn.ModuleList(Block(width, head_dim, mlp_ratio) for _ in range(encoder_depth))
+        self.decoder = nn.ModuleList(Block(width, head_dim, mlp_ratio) for _ in range(depth))
+        self.crossing = nn.ModuleList(Attention(width, head_dim, rotary=False) for _ in range(depth))
+        self.between = nn.ModuleList(Norm(width) for _ in range(depth))
+        self.read, self.last, self.head = Norm(width), Norm(width), matrix(width, vocab)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, x = self.embedding(source), self.embedding(target)
+        for block in self.encoder:
+            memory = block(memory, False)
+        memory = self.read(memory)
+        for block, norm, crossing in zip(self.decoder, self.between, self.crossing, strict=True):
+            x = x + block.attention(block.before(x), True)
+            x = x + crossing(norm(x), False, memory)
+            x = x + block.feedforward(block.between(x))
+        return self.head(self.last(x))
+
+
 def optimizer(
     model: nn.Module, *, embedding_lr: float, head_lr: float, gain_lr: float, weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.95),

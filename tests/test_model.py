@@ -17,7 +17,7 @@ from sweeps.model import NORM_EPS, ROPE_BASE, block, embed, forward, losses
 from sweeps.optim import State, empty_state, settings, update
 from sweeps.runs import Run
 from sweeps.starting import initial, leaves
-from sweeps.weights import GAINS, decoder_weights
+from sweeps.weights import decoder_weights
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ def test_initial_spreads_are_those_of_the_parametrization() -> None:
     weights = leaves(initial(run)[None], run)
     for weight in decoder_weights(run):
         rule = parametrization.groups(run)[weight.group]
-        expected = 1.0 if weight.group in GAINS else rule.init_std
+        expected = 1.0 if weight.is_gain else rule.init_std
         rms = weights[weight.name].detach().square().mean().sqrt().item()
         assert rms == pytest.approx(expected, rel=5 / math.sqrt(weight.size)), weight.name  # five standard errors
 

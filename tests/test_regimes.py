@@ -31,6 +31,7 @@ TOKENS = a_text()
 EXAMPLES: dict[str, dict[str, object]] = {
     "autoregressive": {},
     "diffusion": {"options": (("noise_draws", 2),)},
+    "span_corruption": {"context": 24, "options": (("noise_density", 0.4),)},
 }
 DOCS = Path(__file__).parents[1] / "docs" / "regimes"
 every = pytest.mark.parametrize("name", list(REGIMES))
@@ -138,7 +139,8 @@ def test_parameters_and_flop_are_those_of_the_weights(name: str) -> None:
     assert parameter_groups(run)["head"] == run.width * run.vocab or name == "span_corruption"
     counted = flops_per_token(run)
     reference = flops.flops_per_token(parameter_groups(run), width=run.width, depth=run.depth, context=run.context)
-    assert counted.keys() == reference.keys() and counted["6N_with_attention"] > counted["6N"] > 0
+    assert counted.keys() == reference.keys() and min(counted.values()) > 0
+    assert counted["6N_with_attention"] > counted["6N"] or not REGIMES[name].whole_text  # all tokens meet all weights
 
 
 @every

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaling.errors import ScalingError, nearest
-from sweeps.regimes import autoregressive, diffusion
+from sweeps.regimes import autoregressive, diffusion, encoder_decoder
 from sweeps.regimes.regime import Regime, Settings, own
 from sweeps.runs import Run
 
@@ -12,6 +12,7 @@ REGIMES: dict[str, Regime] = {
     for one in (
         autoregressive.REGIME,
         diffusion.REGIME,
+        encoder_decoder.REGIME,
     )
 }  # fmt: skip
 

@@ -67,6 +67,7 @@ class Regime:
                 run's seed and the index alone, so that a training resumes and forks without a state of its own
     validation  run, tokens -> the fixed validation inputs (val_sequences, ...), each of one validation sequence
     row         run -> further columns of the table of runs; `columns` describes them and those of the settings
+    whole_text  whether every token of a text is predicted, so that its loss gives bits per byte
     groups      run -> the rule of each group of weights
     gather      text (n,), draws (R, batch, ...), run -> inputs (R, batch, ...), on the device
     losses      weights (name -> (R, *shape)), inputs, run -> loss in nats of every token predicted, (R, batch, tokens)
@@ -86,4 +87,5 @@ class Regime:
     check: Callable[[Run], None] = _fine
     columns: Mapping[str, Column] = field(default_factory=dict)
     row: Callable[[Run], dict[str, Any]] = _no_columns
+    whole_text: bool = True
     groups: Callable[[Run], dict[str, parametrization.Group]] = _groups
