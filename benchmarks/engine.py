@@ -277,11 +277,9 @@ def measure_grid(size: Size, device: torch.device, path: Path, args: argparse.Na
         stopping=lambda: time.perf_counter() > limit, report=reports.append,
     )  # fmt: skip
     last = reports[-1]
-    outside = last.seconds - sum(last.spent.get(name, 0.0) for name in ("steps", "compile", "measuring"))
-    share = outside / (last.seconds - last.spent.get("compile", 0.0) - last.spent.get("measuring", 0.0))
     rows = Rows(path, size, runs[0], device)
     plan = build_plan(runs)
-    text = f"{progress.summary([last])}; outside of steps {share:.1%}, compiling and measuring apart"
+    text = progress.summary([last])
     text += f"; {'whole' if finished else 'stopped by time'}"
     text += f"; forks train {plan.tokens_trained / plan.tokens_logged:.1%} of the tokens logged"
     if rate := plain_rate(path, size):

@@ -253,11 +253,19 @@ def summary(reports: Sequence[Report]) -> str:
     rest = sum(report.seconds for report in reports) - sum(spent.values())
     trained, flops = sum(report.trained for report in reports), sum(report.flops for report in reports)
     text = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in {**spent, "rest": max(rest, 0.0)}.items())
+    text += f", {outside(reports):.1%} outside of steps"
     text += f"; {_short(trained / spent['steps'])} tokens/s and {flops / spent['steps']:.3g} FLOP/s in steps"
     peaks = {report.peak for report in reports}
     if len(peaks) == 1 and (peak := peaks.pop()) is not None:
         text += f", MFU {flops / spent['steps'] / peak:.1%}"
     return text
+
+
+def outside(reports: Sequence[Report]) -> float:
+    """Fraction of the wall time that went to other things than steps; compiling and measuring count for neither."""
+    apart = sum(report.spent.get(name, 0.0) for report in reports for name in ("compile", "measuring"))
+    wall = sum(report.seconds for report in reports) - apart
+    return 1 - sum(report.spent.get("steps", 0.0) for report in reports) / wall
 
 
 def _share(report: Report) -> float:

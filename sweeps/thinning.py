@@ -15,7 +15,7 @@ BEND = 1e-3
 def thinned(curves: pd.DataFrame, rows: int) -> pd.DataFrame:
     """A table of curves with `rows` rows a run, or what it needs where that is more, as they were logged.
 
-    It needs the first and the last row, those that were validated, and as many as it takes for the learning rates between
+    It needs the first and the last row, those that were validated, and as many as it takes for the rates between
     kept rows, joined by straight lines, to be the logged ones within BEND of the peak. Others are spread evenly.
     """
     if not len(curves):
