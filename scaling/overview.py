@@ -47,7 +47,11 @@ def overview(
     try:
         curves = read_curves(source, loss=loss, map=map, where=where, reading=reading)
     except ScalingError as error:
-        lacking["curves"] = str(error) if step_column(log.runs) or not log.plain else "no column counts updates"
+        lacking["curves"] = str(error)
+        if log.plain and not step_column(log.runs):
+            lacking["curves"] = "no column counts updates"
+        elif not log.plain and not len(log.curves):
+            lacking["curves"] = "no step was logged"
     many = curves is not None and len(curves) >= 2 * curves["run"].nunique()
     if log.plain and curves is not None and not many:
         curves, lacking["curves"] = None, "one row a run"

@@ -87,39 +87,24 @@ def test_what_nanogpt_prints_is_read(tmp_path: Path) -> None:
     assert found["train_loss"].tolist()[:2] == [10.8222, 10.8292]
 
 
-NANOCHAT = """\
-Vocab size: 65,536
-Parameter counts:
-wte                     : 10,000,000
-value_embeds            : 2,000,000
-total                   : 32,000,000
-Using user-provided number of iterations: 300
-Total number of training tokens: 157,286,400
-Total batch size 524,288 => gradient accumulation steps: 1
-Step 00000 | Validation bpb: 3.200000
-step 00000/00300 (0.00%) | loss: 11.090355 | lrm: 0.03 | dt: 100.00ms | tok/sec: 1,000 | bf16_mfu: 0.10 | epoch: 1 pq: 0
-step 00150/00300 (50.00%) | loss: 4.100000 | lrm: 1.00 | dt: 100.00ms | tok/sec: 1,000 | bf16_mfu: 0.10 | epoch: 1 pq: 0
-Step 00150 | Validation bpb: 1.400000
-step 00299/00300 (99.67%) | loss: 3.500000 | lrm: 0.05 | dt: 100.00ms | tok/sec: 1,000 | bf16_mfu: 0.10 | epoch: 1 pq: 0
-Step 00300 | Validation bpb: 1.200000
-"""
-
-
-def test_what_nanochat_prints_is_read_with_its_loss_in_nats(tmp_path: Path) -> None:
-    # lines by the format strings of nanochat's base_train.py, numbers made up
-    (tmp_path / "d4.log").write_text(NANOCHAT)
-    table = scaling.read_table(tmp_path / "d4.log")
-    assert table["loss"].tolist() == [pytest.approx(1.2 * np.log(2))]
-    assert (table["N"][0], table["N_total"][0], table["D"][0]) == (20e6, 32e6, 300 * 524288)
+def test_what_nanochat_prints_is_read_with_its_loss_in_nats() -> None:
+    table = scaling.read_table(LOGS / "nanochat")
+    assert table["run"].tolist() == ["d2"]
+    assert table["loss"].tolist() == [pytest.approx(5.135632 * np.log(2))]
+    # 73,782 in all, of which the embeddings of tokens and of values have 16,384 each; 20 updates of 256 tokens
+    assert (table["N"][0], table["N_total"][0], table["D"][0]) == (41014, 73782, 20 * 256)
     assert any("0.693147 to be in nats" in note for note in table.attrs["notes"])
-    curve = scaling.read_curves(tmp_path / "d4.log", loss="train_loss")
-    assert curve["lr"].dropna().tolist() == [0.03, 1.0, 0.05]
+    assert any("N is nanochat's total" in note for note in table.attrs["notes"])
+    assert not any("nanoGPT's own count" in note for note in table.attrs["notes"])
+    curve = scaling.read_curves(LOGS / "nanochat", loss="train_loss")
+    assert curve["loss"].notna().sum() == 20 and curve["lr"].tolist()[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert curve["loss"][0] == 6.236613
 
 
 def test_a_log_of_one_format_is_known_by_what_it_holds() -> None:
     names = {"wandb": "wandb", "wandb_files": "wandb", "mlflow": "mlflow",
              "mlflow_database": "mlflow-db", "tensorboard": "tensorboard",
-             "huggingface": "huggingface", "lightning": "lightning", "nanogpt": "printed",
+             "huggingface": "huggingface", "lightning": "lightning", "nanogpt": "printed", "nanochat": "printed",
              "wandb_exports/chart.csv": "csv"}  # fmt: skip
     assert {folder: read_log(LOGS / folder)[0] for folder in names} == names
     assert find_format("csv").name == "csv" and len({f.name for f in FORMATS}) == len(FORMATS)
@@ -172,6 +157,20 @@ def test_parquet_and_json_lines_are_tables_like_a_csv(tmp_path: Path) -> None:
     for name in ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t.jsonl"):
         read = scaling.read_table(tmp_path / name)
         pd.testing.assert_frame_equal(pd.DataFrame(read), pd.DataFrame(expected), check_dtype=False)
+
+
+def test_a_json_list_of_objects_is_a_table(tmp_path: Path, capsys) -> None:
+    rows = [{"params": 1e7, "data": {"tokens": 1e9}, "val_loss": 3.0}, {"params": 2e7, "val_loss": 2.8}]
+    (tmp_path / "runs.json").write_text(json.dumps(rows))
+    table = scaling.read_table(tmp_path / "runs.json", map={"D": "data.tokens"})
+    assert table["N"].tolist() == [1e7, 2e7] and table["loss"].tolist() == [3.0, 2.8]
+    assert table["D"][0] == 1e9 and np.isnan(table["D"][1])
+    assert main(["forecast", str(tmp_path / "runs.json"), "--at", "N=1e9,D=1e9"]) == 1  # a table, and no fit
+    assert "not a fit" not in capsys.readouterr().err
+    for text, says in (("{}", "is no list of objects"), ("[]", "is no list"), ("[1]", "is no list"), ("[{", "as JSON")):
+        (tmp_path / "runs.json").write_text(text)
+        with pytest.raises(TableError, match=says):
+            scaling.read_table(tmp_path / "runs.json")
 
 
 def test_semicolons_with_decimal_commas_are_read_and_said() -> None:

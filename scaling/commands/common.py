@@ -169,10 +169,11 @@ def is_fit(args: argparse.Namespace) -> bool:
         return text.lstrip()[:1] in ("{", "[")
     if path.name == "trainer_state.json" or path.suffix in (".jsonl", ".ndjson"):
         return False
-    if path.suffix == ".json" or not path.is_file():
+    if not path.is_file():
         return path.suffix == ".json"
     with path.open("rb") as file:
-        return file.read(64).lstrip()[:1] in (b"{", b"[")
+        first = file.read(64).lstrip()[:1]
+    return first != b"[" if path.suffix == ".json" else first in (b"{", b"[")
 
 
 def print_frame(args: argparse.Namespace, frame: Any, text: str) -> None:

@@ -57,10 +57,13 @@ def read_printed(path: Path) -> Log:
         settings[run], rows[run] = parse_printed(read_lines(file, "a log"))
         if not rows[run]:
             raise TableError(f"{file} has no line of nanoGPT or nanochat: step 2000: train loss .., val loss ..")
-    if any("N" in kept for kept in settings.values()):
+    counted = [kept for kept in settings.values() if "N" in kept]
+    if any("N_total" not in kept for kept in counted):
         notes.append(
             "N is nanoGPT's own count, to 0.01M: all parameters but positions, the embedding serving as the head"
         )
+    if any("N_total" in kept for kept in counted):
+        notes.append("N is nanochat's total without the embeddings of tokens and values, its head included")
     if any("lr" in row for some in rows.values() for row in some):
         notes.append("lr is nanochat's lrm, the share of the peak learning rate")
     return log_of(settings, rows, notes)

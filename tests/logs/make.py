@@ -4,7 +4,8 @@
     logs/bin/pip install torch wandb tensorboard mlflow-skinny sqlalchemy alembic transformers accelerate lightning
     logs/bin/python tests/logs/make.py tests/logs [NAME ..]
 
-with NANOGPT=FOLDER naming a checkout of github.com/karpathy/nanoGPT, for its log.
+with NANOGPT=FOLDER naming a checkout of github.com/karpathy/nanoGPT, for its log, and NANOCHAT=FOLDER one of
+github.com/karpathy/nanochat, which also needs rustbpe, kernels, tiktoken, pyarrow and psutil.
 
 Nothing is fetched or sent: models start from random weights, W&B runs offline. Every log is of a tiny language model
 on random tokens, of the sizes in SIZES, so the losses mean nothing; the formats do. Names, steps and settings are
@@ -292,6 +293,36 @@ def make_nanogpt(folder: Path) -> None:
     command = [sys.executable, "train.py", *(f"--{name}={value}" for name, value in flags.items())]
     done = subprocess.run(command, cwd=program, capture_output=True, text=True, check=True)
     (folder / "gpt-small.log").write_text(done.stdout)
+
+
+def make_nanochat(folder: Path) -> None:
+    """nanochat itself: its tokenizer and its pretraining, on Python's library in place of its corpus."""
+    import sysconfig
+    import tempfile
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory() as base:
+        shards = Path(base) / "base_data_climbmix"
+        shards.mkdir()
+        files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:160]
+        text = [file.read_text(errors="replace")[:3000] for file in files]
+        for i in range(2):  # the last shard is for validation
+            pq.write_table(pa.table({"text": text[i::2]}), shards / f"shard_{i:05d}.parquet", row_group_size=20)
+        flags = {
+            "depth": 2, "aspect-ratio": 16, "head-dim": 16, "max-seq-len": 64, "device-batch-size": 4,
+            "total-batch-size": 256, "eval-tokens": 1024, "eval-every": EVERY, "core-metric-every": -1,
+            "sample-every": -1, "num-iterations": STEPS // 2, "warmup-steps": 4, "window-pattern": "L",
+            "device-type": "cpu",
+        }  # fmt: skip
+        there = os.environ | {"NANOCHAT_BASE_DIR": base, "TORCHDYNAMO_DISABLE": "1"}
+        for script in (["tok_train", "--vocab-size=512"], ["base_train", *(f"--{k}={v}" for k, v in flags.items())]):
+            command = [sys.executable, "-m", f"scripts.{script[0]}", *script[1:]]
+            done = subprocess.run(
+                command, cwd=os.environ["NANOCHAT"], env=there, capture_output=True, text=True, check=True
+            )
+        (folder / "d2.log").write_text(done.stdout[done.stdout.index("COMPUTE_DTYPE") :])  # without its banner
 
 
 MAKERS = {name.removeprefix("make_"): value for name, value in list(globals().items()) if name.startswith("make_")}
