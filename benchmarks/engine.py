@@ -8,10 +8,14 @@ The plain loop has nanoGPT's design: one model as an nn.Module, torch.compile, f
 scaled_dot_product_attention, clipping, fused AdamW; its architecture is that of sweeps/model.py, so that both do the
 same work. It trains one run after another, so its tokens a second are those of a whole sweep. It is compiled once as
 usual and once with CUDA graphs (mode="reduce-overhead"). Text lies on the device for both. MFU counts 6N with attention
-(PaLM, arXiv:2204.02311, appendix B; the mask not discounted) against the peak in sweeps/devices.py. Compiling is apart.
+(PaLM, arXiv:2204.02311, appendix B; the mask not discounted) against the peak in sweeps/devices.py. Memory is the most
+that torch reserved. Compiling is apart. "grid s" is the wall time of one sweep of forked WSD runs, by the speed of the
+row: all its tokens by the plain loop and by one run of ours after another, which fork nothing, and those that forks
+leave to train by a stack. At the first size such a sweep is then trained by the real trainer, and measured.
 
 Every size is measured in a process of its own with a limit on its time, and a row is written as soon as it is done:
-rows.csv and table.md in the folder --out hold what there is, however it ends.
+rows.csv and table.md in the folder --out hold what there is, however it ends. On CUDA benchmarks/loss_memory.py comes
+last, the peak memory of the loss over vocabularies: loss_memory.txt.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import gc
 import math
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,23 +40,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from plain_loop import plain_step
+from torch import Tensor
 
 from sweeps import capacity, progress, records
 from sweeps.counting import flops_per_token
 from sweeps.devices import peak_flops
 from sweeps.engine import Mode
 from sweeps.feed import Feed
-from sweeps.model import NORM_EPS, rotation
 from sweeps.plan import build_plan
 from sweeps.runs import Run
 from sweeps.tokens import File, Tokens
 from sweeps.train import default_slots, on_device, train_stack
 
+#: Limit of benchmarks/loss_memory.py, which comes last.
+LOSS_SECONDS = 60.0
+#: Updates of the longest run of the sweep by which rows are compared.
+GRID_STEPS = 8000
 #: Updates a row may take: time ends it.
 MANY = 10_000
-COLUMNS = ("size", "how", "slots", "tokens/s", "MFU", "memory GiB", "compile s", "ms an update", "note")
+COLUMNS = ("size", "how", "slots", "tokens/s", "MFU", "memory GiB", "compile s", "ms an update", "grid s", "note")
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Size:
     fields: dict[str, object]
     seconds: float
     slots: tuple[int, ...]
+    target: float | None = None  # tokens a second of the best stack over those of the compiled plain loop
 
 
 def _size(name: str, width: int, depth: int, head: int, context: int, batch: int, *rest: object) -> Size:
@@ -71,10 +80,10 @@ def _size(name: str, width: int, depth: int, head: int, context: int, batch: int
 
 #: 12 depth width^2 parameters and a head of 256 rows; tokens of a run's update as in the name.
 CUDA_SIZES = (
-    _size("3M@8k", 256, 4, 64, 512, 16, 115, (16, 1, 32, 8, 64)),
-    _size("10M@16k", 384, 6, 64, 512, 32, 115, (8, 1, 16, 4)),
-    _size("30M@16k", 512, 10, 64, 512, 32, 120, (4, 1, 8)),
-    _size("101M@32k", 1024, 8, 64, 1024, 32, 110, (2, 1, 4)),
+    _size("3M@8k", 256, 4, 64, 512, 16, 105, (16, 1, 32, 8, 64), 4.0),
+    _size("10M@16k", 384, 6, 64, 512, 32, 100, (8, 1, 16, 4), 2.0),
+    _size("30M@16k", 512, 10, 64, 512, 32, 105, (4, 1, 8), 1.5),
+    _size("101M@32k", 1024, 8, 64, 1024, 32, 100, (2, 1, 4), 1.1),
 )
 CPU_SIZES = tuple(_size(f"width {w}", w, 2, 16, 128, 8, 150, (8, 1)) for w in (32, 64, 128))
 QUICK_SIZES = (_size("width 32", 32, 2, 16, 128, 8, 60, (4, 1)),)
@@ -88,74 +97,17 @@ def random_text(size: int = 4_000_000) -> Tokens:
     )
 
 
-# --- the plain loop ---
+def grid(run: Run, steps: int) -> list[Run]:
+    """A sweep of 32 runs shaped as `run`: WSD at eight equally spaced horizons, two seeds at two rates."""
+    return [
+        run.model_copy(update={"steps": n, "warmup": 4, "cooldown": n // 5, "seed": seed, "lr": lr})
+        for n in (steps * i // 8 for i in range(1, 9))
+        for seed in (0, 1)
+        for lr in (1e-3, 2e-3)
+    ]
 
 
-class Block(nn.Module):
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        w, hidden = run.width, round(run.mlp_ratio * run.width)
-        self.head_dim = run.head_dim
-        self.norm_attention, self.norm_mlp = (nn.RMSNorm(w, eps=NORM_EPS) for _ in range(2))
-        self.norm_q, self.norm_k = (nn.RMSNorm(run.head_dim, eps=NORM_EPS) for _ in range(2))
-        self.attention_in, self.attention_out = nn.Linear(w, 3 * w, bias=False), nn.Linear(w, w, bias=False)
-        self.mlp_in, self.mlp_out = nn.Linear(w, hidden, bias=False), nn.Linear(hidden, w, bias=False)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        batch, length, width = x.shape
-        q, k, v = self.attention_in(self.norm_attention(x)).view(batch, length, 3, -1, self.head_dim).unbind(2)
-        q, k = self.norm_q(q.float()), self.norm_k(k.float())
-        q, k = (t * cos + t.roll(self.head_dim // 2, -1) * sin for t in (q, k))
-        q, k, v = (t.to(v.dtype).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))
-        h = F.relu(self.mlp_in(self.norm_mlp(x)))
-        return x + self.mlp_out(h * h)
-
-
-class Plain(nn.Module):
-    """The model of sweeps/model.py for one run, and its loss."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.embedding, self.head = nn.Embedding(run.vocab, run.width), nn.Linear(run.width, run.vocab, bias=False)
-        self.blocks = nn.ModuleList(Block(run) for _ in range(run.depth))
-        self.norm = nn.RMSNorm(run.width, eps=NORM_EPS)
-        cos, sin = rotation(run.context, run.head_dim, torch.float32, torch.device("cpu"))
-        self.register_buffer("cos", cos.view(run.context, 1, run.head_dim))
-        self.register_buffer("sin", sin.view(run.context, 1, run.head_dim))
-
-    def forward(self, sequences: Tensor) -> Tensor:
-        x = self.embedding(sequences[:, :-1])
-        for block in self.blocks:
-            x = block(x, self.cos, self.sin)
-        logits = self.head(self.norm(x))
-        return F.cross_entropy(logits.flatten(0, 1).float(), sequences[:, 1:].flatten())
-
-
-def plain_step(run: Run, text: Tensor, compile_mode: str | None) -> Callable[[], Tensor]:
-    """One update of the plain loop; compile_mode None does not compile."""
-    device = text.device
-    cuda = device.type == "cuda"
-    torch.manual_seed(0)
-    model = Plain(run).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=run.lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    forward = model if compile_mode is None else torch.compile(model, mode=compile_mode)
-    window = torch.arange(run.context + 1, device=device)
-
-    def step() -> Tensor:
-        if cuda and compile_mode == "reduce-overhead":
-            torch.compiler.cudagraph_mark_step_begin()
-        starts = torch.randint(len(text) - run.context - 1, (run.batch, 1), device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
-            loss = forward(text[starts + window].long())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss
-
-    return step
+# --- rows of the plain loop ---
 
 
 def synchronize(device: torch.device) -> None:
@@ -181,7 +133,7 @@ def time_plain(run: Run, text: Tensor, compile_mode: str | None, seconds: float)
         count += 10
     synchronize(device)
     each = (time.perf_counter() - begin) / count
-    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
     return capacity.Speed(1, each, run.tokens_per_step / each, setup, memory)
 
 
@@ -193,21 +145,33 @@ class Rows:
 
     def __init__(self, path: Path, size: Size, run: Run, device: torch.device) -> None:
         self.path, self.size, self.run, self.peak = path, size, run, peak_flops(device, run.dtype)
+        self.plan = build_plan(grid(run, GRID_STEPS))
 
-    def add(self, how: str, speed: capacity.Speed, note: str = "") -> None:
+    def add(self, how: str, speed: capacity.Speed, note: str = "", wall: float | None = None) -> None:
         flops = speed.rate * flops_per_token(self.run)["6N_with_attention"]
         mfu = f"{flops / self.peak:.3f}" if self.peak else ""
         memory = f"{speed.memory / 2**30:.2f}" if speed.memory else ""
+        if wall is None:
+            forks = how.startswith("stack") and speed.slots > 1
+            wall = (self.plan.tokens_trained if forks else self.plan.tokens_logged) / speed.rate
         values = (self.size.name, how, speed.slots, f"{speed.rate:.0f}", mfu, memory)
-        self._write((*values, f"{speed.setup:.1f}", f"{1000 * speed.seconds:.2f}", note))
+        self._write((*values, f"{speed.setup:.1f}", f"{1000 * speed.seconds:.2f}", f"{wall:.0f}", note))
 
     def note(self, how: str, text: str) -> None:
-        self._write((self.size.name, how, *[""] * 6, " ".join(text.split())[:200]))
+        self._write((self.size.name, how, *[""] * (len(COLUMNS) - 3), " ".join(text.split())[:200]))
 
     def _write(self, values: tuple[object, ...]) -> None:
         with self.path.open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(values)
         print(*values, sep="  ", flush=True)
+
+
+def beside(speed: capacity.Speed, baseline: capacity.Speed | None, size: Size) -> str:
+    """How a row compares with the plain loop, and what is wanted of the best."""
+    if baseline is None:
+        return ""
+    wanted = f"; target of the best stack {size.target:g}" if size.target and speed.slots > 1 else ""
+    return f"{speed.rate / baseline.rate:.2f} of the plain loop{wanted}"
 
 
 def attempt(
@@ -224,7 +188,7 @@ def attempt(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    rows.add(how, speed, f"{speed.rate / baseline.rate:.2f} of the plain loop" if baseline else "")
+    rows.add(how, speed, beside(speed, baseline, rows.size))
     return speed
 
 
@@ -256,20 +220,15 @@ def measure_size(size: Size, device: torch.device, path: Path, args: argparse.Na
 
 def measure_grid(size: Size, device: torch.device, path: Path, args: argparse.Namespace) -> None:
     """A whole sweep of forked WSD runs through the real trainer: where its wall time goes."""
-    horizons = [args.grid_steps * i // 8 for i in range(1, 9)]
-    fields = {**size.fields, "dtype": "bfloat16" if device.type == "cuda" else "float32", "warmup": 4}
-    runs = [
-        Run.model_validate({**fields, "steps": steps, "cooldown": steps // 5, "seed": seed, "lr": lr})
-        for steps in horizons
-        for seed in (0, 1)
-        for lr in (1e-3, 2e-3)
-    ]
+    dtype = "bfloat16" if device.type == "cuda" else "float32"
+    runs = grid(Run.model_validate(size.fields | {"dtype": dtype}), args.grid_steps)
     (stack,), tokens = build_plan(runs).stacks, random_text()
     out = path.parent / "grid"
+    shutil.rmtree(out, ignore_errors=True)  # what an earlier call trained would count as done
     for run in runs:
         records.open_run(out, run, stack=stack.key, trunk="any", flops=1.0, flops_marginal=1.0)
     begin, reports = time.perf_counter(), list[progress.Report]()
-    slots = size.slots[0] if args.quick else capacity.choose_slots(stack, tokens, device)
+    slots = best_slots(path, size) or capacity.choose_slots(stack, tokens, device)
     measuring = time.perf_counter() - begin
     limit = begin + args.grid_seconds
     finished = train_stack(
@@ -285,15 +244,27 @@ def measure_grid(size: Size, device: torch.device, path: Path, args: argparse.Na
     if rate := plain_rate(path, size):
         text += f"; every run by the plain loop: {plan.tokens_logged / rate:.0f} s"
     wall = last.seconds - sum(last.spent.get(name, 0.0) for name in ("compile", "measuring"))
-    speed = capacity.Speed(slots, 0.0, last.trained / wall, last.spent.get("compile", 0.0), None)
-    rows.add("sweep of 32 forked runs", speed, text)
+    memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
+    speed = capacity.Speed(slots, 0.0, last.trained / wall, last.spent.get("compile", 0.0), memory)
+    rows.add(f"sweep of {len(runs)} forked runs", speed, text, wall)
+
+
+def done_rows(path: Path, size: Size, how: str) -> list[dict[str, str]]:
+    """The rows that were measured of a size in one way."""
+    with path.open(newline="") as file:
+        return [r for r in csv.DictReader(file) if (r["size"], r["how"]) == (size.name, how) and r["tokens/s"]]
 
 
 def plain_rate(path: Path, size: Size) -> float | None:
     """Tokens a second of the compiled plain loop, if its row is there."""
-    with path.open(newline="") as file:
-        found = [row for row in csv.DictReader(file) if row["size"] == size.name and row["how"] == "plain, compiled"]
-    return float(found[-1]["tokens/s"]) if found and found[-1]["tokens/s"] else None
+    found = done_rows(path, size, "plain, compiled")
+    return float(found[-1]["tokens/s"]) if found else None
+
+
+def best_slots(path: Path, size: Size) -> int | None:
+    """Runs at once of the fastest stack, if there is a row: what it compiled is in the caches of the compiler."""
+    found = done_rows(path, size, "stack")
+    return int(max(found, key=lambda row: float(row["tokens/s"]))["slots"]) if found else None
 
 
 # --- a CPU: one thread, and one process a core ---
@@ -334,7 +305,7 @@ def children(args: argparse.Namespace, sizes: tuple[Size, ...], deadline: float)
         if args.device != "cpu" or args.quick:
             yield [[*me, "--child", f"size:{size.name}"]]
     if args.device != "cpu" or args.quick:
-        left = max(20.0, min(args.grid_seconds, deadline - time.perf_counter() - 20))
+        left = max(20.0, min(args.grid_seconds, deadline - time.perf_counter() - LOSS_SECONDS - 20))
         yield [[*me, "--child", f"grid:{sizes[0].name}", "--grid-seconds", str(left)]]
 
 
@@ -355,7 +326,24 @@ def parent(args: argparse.Namespace, sizes: tuple[Size, ...]) -> None:
                 process.wait()
                 print(f"{kind} {name}: stopped, its time was over", flush=True)
         write_table(path, args)
+    if args.device != "cpu" or args.quick:
+        measure_loss(args, max(20.0, deadline - time.perf_counter()))
     print(f"\n{(args.out / 'table.md').read_text()}\n{time.perf_counter() - begin:.0f} s in all", flush=True)
+
+
+def measure_loss(args: argparse.Namespace, seconds: float) -> None:
+    """Peak memory and time of the loss over vocabularies, as benchmarks/loss_memory.py prints them."""
+    script = Path(__file__).with_name("loss_memory.py")
+    command = [sys.executable, str(script), "--repeats", "2", *(["--vocab", "256"] if args.quick else [])]
+    with (args.out / "loss_memory.txt").open("w") as file:
+        process = subprocess.Popen(command, stdout=file)
+        try:
+            process.wait(min(seconds, LOSS_SECONDS))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            print("loss over vocabularies: stopped, its time was over", flush=True)
+    print((args.out / "loss_memory.txt").read_text(), flush=True)
 
 
 def write_table(path: Path, args: argparse.Namespace) -> None:
@@ -379,7 +367,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=570.0, help="seconds in all")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds of updates a row")
     parser.add_argument("--rounds", type=int, default=5, help="turns of plain loop and stacks on a CPU")
-    parser.add_argument("--grid-steps", type=int, default=8000, help="updates of the longest run of the sweep")
+    parser.add_argument("--grid-steps", type=int, default=GRID_STEPS, help="updates of its longest run")
     parser.add_argument("--grid-seconds", type=float, default=100.0, help="limit of the sweep")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--note", default="", help=argparse.SUPPRESS)
