@@ -15,6 +15,7 @@ import pandas as pd
 
 from scaling.columns import CURVES, MEASURED, RUNS
 from scaling.errors import ScalingError
+from sweeps.formats.listed import NONE, gmse_of
 from sweeps.leases import holder_of_run, holders
 from sweeps.records import (
     cell,
@@ -32,8 +33,12 @@ from sweeps.records import (
 #: Begin the columns that named sources add to the table of runs, one a source: its share of the training sequences,
 #: and the final loss on its part of the validation set.
 SHARE, LOSS = "share_", "loss_on_"
-#: Settings that are columns of the table where any run departs from these defaults.
-FURTHER = {"objective": "autoregressive"}
+#: Fields that say how a run is stored -> the column of the mean squared error of that format.
+GMSE = {"weight_format": "gmse_weights", "activation_format": "gmse_activations"}
+#: Settings, and what follows from them, that are columns of the table where any run departs from these defaults.
+FURTHER: dict[str, Any] = (
+    {"objective": "autoregressive"} | dict.fromkeys(GMSE, NONE) | dict.fromkeys(GMSE.values(), 0.0)
+)
 
 
 def status(out: str | os.PathLike[str]) -> pd.DataFrame:
@@ -151,6 +156,7 @@ def _row(
             "flops_marginal": record["flops_marginal"],
         }
         | {name: run.get(name, default) for name, default in FURTHER.items()}
+        | {column: gmse_of(run.get(field, NONE)) for field, column in GMSE.items()}
         | record.get("columns", {})
         | {SHARE + source: weight for source, weight in run.get("mixture", ())}
         | {LOSS + source: loss for source, loss in final.get("loss_by_source", {}).items()}

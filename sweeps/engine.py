@@ -27,6 +27,7 @@ from torch import Tensor
 
 from scaling.errors import ScalingError
 from sweeps import muon
+from sweeps.compression import find_formats
 from sweeps.model import master_dtype, views
 from sweeps.optim import Settings, State, set_knobs, settings, update
 from sweeps.regimes.listed import regime_of
@@ -67,6 +68,7 @@ DEFAULT = Mode()
 def token_losses(run: Run) -> Callable[[Tensor, Tensor], Tensor]:
     """(weights (R, P), inputs (R, B, ...)) -> loss of every token predicted, (R, B, tokens)."""
     regime, weights = regime_of(run), regime_of(run).weights(run)
+    find_formats(run)
 
     def losses(flat: Tensor, inputs: Tensor) -> Tensor:
         return regime.losses(views(flat, weights, run), inputs, run)

@@ -36,6 +36,7 @@ from scaling.schedule import SCHEDULES
 from sweeps.corpora.settings import STDLIB, Source, read_source
 from sweeps.corpora.tokenizers import model_vocab
 from sweeps.counting import parameter_counts
+from sweeps.formats.listed import NONE, check as check_formats
 from sweeps.regimes.listed import REGIMES, regime_of
 from sweeps.runs import Run
 
@@ -340,6 +341,9 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         raise ScalingError(f"{place}: gradient_noise needs an even batch, to halve it; got batch = {run.batch}")
     try:
         regime_of(run).check(run)
+        if (run.weight_format, run.activation_format) != (NONE, NONE):
+            inside = (weight.shape[0] for weight in regime_of(run).weights(run) if weight.in_block)
+            check_formats(run.weight_format, run.activation_format, inside)
     except ScalingError as error:
         raise ScalingError(f"{place}: {error}") from None
     n = parameter_counts(run)["matmul"]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeps import parametrization
+from sweeps.compression import activation_stored, weight_stored
 from sweeps.loss import linear_cross_entropy
 from sweeps.runs import Run
 from sweeps.weights import Weight
@@ -35,7 +36,8 @@ def master_dtype(run: Run) -> torch.dtype:
 
 
 def views(flat: Tensor, weights: Sequence[Weight], run: Run) -> dict[str, Tensor]:
-    """The weights of all replicas, name -> (R, *shape): views of `flat` (R, P), matrices in the number format of `run`.
+    """The weights of all replicas, name -> (R, *shape): views of `flat` (R, P), matrices in the number format of `run`,
+    those inside of blocks as the format of its weights stores them.
 
     They are split off in one operation, whose gradient is one concatenation: that of `flat` comes as one tensor.
     """
@@ -43,6 +45,7 @@ def views(flat: Tensor, weights: Sequence[Weight], run: Run) -> dict[str, Tensor
     out = {}
     for weight, part in zip(weights, parts, strict=True):
         view = part.view(-1, *weight.shape)
+        view = weight_stored(view, run) if weight.in_block else view
         out[weight.name] = view.to(DTYPES[run.dtype]) if weight.is_matrix else view
     return out
 
@@ -119,8 +122,9 @@ def losses(weights: Mapping[str, Tensor], sequences: Tensor, run: Run) -> Tensor
 
 
 def product(x: Tensor, weight: Tensor, run: Run) -> Tensor:
-    """x (R, n, in) by a matrix inside of blocks (R, in, out), in the number format of the weight."""
-    return bmm(x, weight)
+    """x (R, n, in) by a matrix inside of blocks (R, in, out), in the number format of the weight; x is stored in the
+    format of activations first."""
+    return bmm(activation_stored(x, run), weight)
 
 
 def bmm(x: Tensor, weight: Tensor) -> Tensor:

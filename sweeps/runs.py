@@ -53,6 +53,8 @@ class Run(BaseModel):
     log_every: int = Field(1, gt=0)
     measures: tuple[MeasureName, ...] = ()  # what else is measured wherever a run is validated (see measures)
     options: tuple[tuple[str, bool | int | float | str], ...] = ()  # settings that the objective alone reads, by name
+    weight_format: str = "none"  # how matrices inside of blocks are stored: a name of `sweeps/formats/listed.py`
+    activation_format: str = "none"  # how what they multiply is stored
 
     # what one replica has to itself
     seed: int = Field(0, ge=0)
@@ -143,7 +145,9 @@ SHAPE = (
     "embedding_lr", "head_lr", "gain_lr",
 )  # fmt: skip
 #: The same, but later than names of stacks that exist: at their defaults they do not count for the name.
-LATER_SHAPE = ("depth_rule", "base_depth", "optimizer", "measures", "options")
+LATER_SHAPE = (
+    "depth_rule", "base_depth", "optimizer", "measures", "options", "weight_format", "activation_format",
+)  # fmt: skip
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")
 #: The same, but later than names of trunks that exist: at their defaults they do not count for the name.

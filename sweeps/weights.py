@@ -43,6 +43,11 @@ class Weight:
         """Whether activations are multiplied by it: neither a gain nor an embedding."""
         return self.kind != "embedding" and not self.is_gain
 
+    @property
+    def in_block(self) -> bool:
+        """Whether it is a matrix inside of blocks: neither gain, embedding nor head."""
+        return self.is_matrix and self.kind != "head"
+
 
 def placed(wanted: Iterable[Wanted]) -> tuple[Weight, ...]:
     """The weights one after another in a flat row. Matrices should come last, side by side."""

@@ -25,12 +25,13 @@ TRAINS = frozenset(
     for name in (
         "model", "starting", "optim", "muon", "engine", "devices", "capacity", "loss", "slots", "ends", "checkpoint",
         "noise", "train", "workers", "pool", "coordinates", "measures", "representation", "gradient_noise",
+        "compression",
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.
 DOORS = tuple(("sweeps.cli", f"sweeps.{name}") for name in ("pool", "coordinates", "capacity"))
 #: Files that plan, and inside of functions train: what a run learns is described and computed in one place.
-BOTH = ("sweeps.regimes.",)
+BOTH = ("sweeps.regimes.", "sweeps.formats.")
 MAX_LINES = 450
 
 
