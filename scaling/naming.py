@@ -54,6 +54,7 @@ CURVE_NAMES: Tiers = {
     "N": RUN_NAMES["N"],
 }
 IN_BITS = CURVE_NAMES["loss"][1]
+MAPPED = ("N", "D", "C", "tokens", "step", "loss")  # columns whose unit may stand in brackets behind a mapped name
 #: Columns of which a first name is taken without a question.
 NEVER_AMBIGUOUS = ("run", "status")
 LARGE = {
@@ -107,6 +108,9 @@ def renamed(
                 f"{nearest(theirs, map(str, given.columns))}"
             )
         table[ours] = given[theirs]
+        behind = _split(str(theirs))[1]
+        if behind and ours in MAPPED and ours not in units and _known(ours, behind):
+            units[ours] = behind
     split = {str(c): _split(str(c)) for c in given.columns}
     for ours, tiers in names.items():
         if ours in table:
@@ -115,7 +119,7 @@ def renamed(
         if found is None:
             continue
         table[ours] = given[found]
-        notes.append(f"{ours} read from column {found!r}")
+        notes.append(f"{ours} read from column {found!r}{_instead(ours, tiers, split, found)}")
         name, behind = split[found]
         if behind and ours not in units and _known(ours, behind):
             units[ours] = behind
@@ -144,6 +148,16 @@ def _recognised(
         if found:
             return found[0]
     return None
+
+
+def _instead(ours: str, tiers: Sequence[Sequence[str]], split: Mapping[str, tuple[str, str]], found: str) -> str:
+    """Other counts of parameters that a table has: which is meant, its reader must know."""
+    if ours != "N":
+        return ""
+    other = [c for tier in tiers[1:] for name in tier for c, (known, _) in split.items() if known == name != found]
+    if not other or other[0] == found:
+        return ""
+    return f"; {other[0]!r} counts no embedding, and stays beside it: --map N={other[0]} takes it"
 
 
 def _fits(ours: str, unit: str, column: str) -> bool:

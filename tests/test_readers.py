@@ -173,6 +173,23 @@ def test_a_json_list_of_objects_is_a_table(tmp_path: Path, capsys) -> None:
             scaling.read_table(tmp_path / "runs.json")
 
 
+def test_a_unit_behind_a_mapped_name_counts_unless_another_is_said() -> None:
+    table = pd.DataFrame({"size (M)": [10.0, 30.0], "seen (B)": [1.0, 2.0], "loss": [3.0, 2.9]})
+    named = {"N": "size (M)", "D": "seen (B)"}
+    assert scaling.read_table(table, map=named)[["N", "D"]].values.tolist() == [[1e7, 1e9], [3e7, 2e9]]
+    said = scaling.read_table(table, map=named, reading=Reading(units={"N": "K"}))
+    assert said["N"].tolist() == [1e4, 3e4]
+
+
+def test_a_second_count_of_parameters_is_kept_and_named() -> None:
+    table = pd.DataFrame({"params": [2e7], "params_no_emb": [1e7], "tokens": [1e9], "loss": [3.0]})
+    read = scaling.read_table(table)
+    assert read["N"].tolist() == [2e7] and read["params_no_emb"].tolist() == [1e7]
+    assert any("--map N=params_no_emb takes it" in note for note in read.attrs["notes"])
+    other = scaling.read_table(table.drop(columns="params"))
+    assert other["N"].tolist() == [1e7] and "N read from column 'params_no_emb'" in other.attrs["notes"]
+
+
 def test_semicolons_with_decimal_commas_are_read_and_said() -> None:
     table = scaling.read_table(io.StringIO("N;D;loss\n1e7;1e9;3,25\n"))
     assert table["loss"].tolist() == [3.25]
