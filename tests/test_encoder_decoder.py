@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from sweeps.counting import parameter_counts
 from sweeps.grid import read_grid
 from sweeps.model import views
 from sweeps.order import validation_sequences
-from sweeps.regimes.encoder_decoder import REGIME, flops_per_token, groups, lengths, parameters, sizes
+from sweeps.regimes.encoder_decoder import REGIME, encoded, flops_per_token, groups, lengths, parameters, sizes
 from sweeps.runs import Run
 from sweeps.starting import initial
 from sweeps.train import on_device, train_stack
@@ -93,15 +94,17 @@ def test_the_encoder_looks_both_ways_and_the_decoder_back() -> None:
     read, written = lengths(run)
     inputs = torch.from_numpy(REGIME.validation(run, TOKENS)[:1])[None]
 
-    def changed(place: int) -> Tensor:
+    def changed(place: int, function: Callable[..., Tensor] = REGIME.states) -> Tensor:
         other = inputs.clone()
         other[..., place] = (other[..., place] + 1) % run.vocab
-        before, after = (REGIME.states(views(flat, REGIME.weights(run), run), x, run)[0] for x in (inputs, other))
+        before, after = (function(views(flat, REGIME.weights(run), run), x, run)[0] for x in (inputs, other))
         return (before != after).any(dim=-1)
 
     for place in (0, read - 1):
-        assert changed(place).all()  # the first and the last symbol read matter wherever something is written
+        assert changed(place, encoded).all()  # the first and the last symbol read matter to what is said of all
+        assert changed(place).all()  # and wherever something is written
     for i in range(written):
+        assert not changed(read + i, encoded).any()
         assert changed(read + i).tolist() == [j >= i for j in range(written)]
 
 

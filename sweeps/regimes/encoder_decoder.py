@@ -230,19 +230,26 @@ def losses(weights: Mapping[str, Tensor], inputs: Tensor, run: Run) -> Tensor:
 
 def states(weights: Mapping[str, Tensor], inputs: Tensor, run: Run) -> Tensor:
     """What the head reads before every symbol written, (R, B * written, width)."""
-    from sweeps.model import add_branch, attention, block, embed, mlp, normed
+    from sweeps.model import add_branch, attention, embed, mlp, normed
 
-    (depth, _, _), (read, _), batch = sizes(run), lengths(run), inputs.shape[1]
-    memory = embed(weights, inputs[..., :read], run)
-    for i in range(depth):
-        memory = block(weights, f"e{i}", memory, batch, run, causal=False, depth=depth)
-    memory = normed(memory, weights["norm_memory"])
-    x = embed(weights, inputs[..., read:-1], run)
+    memory, batch = encoded(weights, inputs, run), inputs.shape[1]
+    x = embed(weights, inputs[..., lengths(run)[0] : -1], run)
     for i in range(run.depth):
         x = add_branch(x, attention(weights, i, x, batch, run), run)
         x = add_branch(x, cross_attention(weights, i, x, memory, batch, run), run)
         x = add_branch(x, mlp(weights, i, x, run), run)
     return normed(x, weights["norm_head"] * parametrization.output_multiplier(run))
+
+
+def encoded(weights: Mapping[str, Tensor], inputs: Tensor, run: Run) -> Tensor:
+    """What the encoder says of every symbol it reads, (R, B * read, width)."""
+    from sweeps.model import block, embed, normed
+
+    depth, batch = sizes(run)[0], inputs.shape[1]
+    x = embed(weights, inputs[..., : lengths(run)[0]], run)
+    for i in range(depth):
+        x = block(weights, f"e{i}", x, batch, run, causal=False, depth=depth)
+    return normed(x, weights["norm_memory"])
 
 
 def cross_attention(weights: Mapping[str, Tensor], i: int, x: Tensor, memory: Tensor, batch: int, run: Run) -> Tensor:
