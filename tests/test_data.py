@@ -109,3 +109,19 @@ def test_later_knobs_renamed_no_run_and_no_trunk(name: str) -> None:
     assert plan.trunk.keys() == set(runs["run"])
     if name != "demo":  # the demo is older than the names of trunks
         assert plan.trunk == dict(zip(runs["run"], runs["trunk"], strict=True))
+
+
+def test_repeats_are_worth_more_to_diffusion_and_runs_that_go_on_cross() -> None:
+    runs = scaling.read_table(DATA / "diffusion" / "runs.csv")
+    repeats, harmed = {}, {}
+    for name, own in runs.groupby("objective"):
+        parts = [scaling.before_harm(part) for _, part in own.groupby("seed")]
+        kept, harmed[name] = (pd.concat([part[i] for part in parts]) for i in (0, 1))
+        repeats[name] = scaling.fit("muennighoff", kept, tie={"beta": "alpha"}, starts=4).params["R_D"]
+    assert len(harmed["autoregressive"]) == 27 and harmed["diffusion"].empty
+    assert 9 < repeats["autoregressive"] < 15 and repeats["diffusion"] > 4 * repeats["autoregressive"]
+    for seed in (0, 1):  # docs/regimes/diffusion.md: 20 epochs, between the horizons of 16 and 31
+        part = runs[(runs["U"] == 8192) & (runs["width"] == 16) & (runs["seed"] == seed)]
+        losses = part.pivot(index="D", columns="objective", values="loss")
+        ahead = losses.index[losses["diffusion"] < losses["autoregressive"]]
+        assert list(ahead / 8192) == [31.25, 62.5, 125.0, 250.0]
