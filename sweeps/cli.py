@@ -136,7 +136,11 @@ def _parser() -> argparse.ArgumentParser:
         help="work through an update's batch in N equal parts, to save memory (default 1)",
     )
     run.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="time between checkpoints (default 30)"
+        "--checkpoint-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="time between checkpoints (default 30); large ones come less often",
     )
     run.add_argument(
         "--no-wait",

@@ -223,6 +223,12 @@ def test_a_corpus_other_than_the_planned_one_is_refused(tmp_path: Path) -> None:
         train.train_stack(alone(a_run(corpus="feedfacecafe")), TOKENS, tmp_path, device=CPU)
 
 
+def test_a_checkpoint_that_takes_long_is_made_less_often() -> None:
+    assert train.pause_after(0.1, 30.0) == 30.0
+    assert train.pause_after(5.0, 30.0) == 250.0  # 2% of the time
+    assert train.pause_after(5.0, 0.2) == 0.2 and train.pause_after(5.0, -1) == -1
+
+
 def test_real_text_is_learnt_beyond_its_letter_frequencies(trained: Train, tmp_path: Path) -> None:
     folder = Path(train.__file__).parent.parent  # the text of this package itself
     text = b"".join(path.read_bytes() for path in sorted(folder.glob("*/*.py")))
