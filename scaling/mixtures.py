@@ -1,4 +1,4 @@
-"""The best mixture of training domains under a law, or any loss, of their shares; and losses of mixed experts.
+"""The best mixture of training domains under a law, or any loss, of their shares.
 
 Shares are not below 0 and sum to 1. The loss is minimised from several starts by sequential quadratic programming with
 gradients by complex steps.
@@ -117,12 +117,3 @@ def _into(start: Array, lo: Array, hi: Array) -> Array:
     for _ in range(100):
         r = np.clip(r + (1 - r.sum()) / len(r), lo, hi)
     return r
-
-
-def expert_mixture_loss(probabilities: Any, shares: Any) -> Any:
-    """Loss in nats/token of experts mixed token by token: -mean ln sum_i share_i p_i (Belenki 2025, arXiv:2502.15950).
-
-    probabilities (T, k): what each of k experts, one trained on each domain, gives the token that came; shares (k,).
-    It is the probabilities that are averaged, not their logarithms.
-    """
-    return -np.mean(np.log(np.asarray(probabilities) @ np.asarray(shares)))

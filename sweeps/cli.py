@@ -168,9 +168,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("dir", metavar="DIR", help="folder that `sweeps run` wrote")
     collect.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="write both files there (default: runs to stdout)"
+        "-o", "--output", type=Path, metavar="DIR", help="write both there, and experts.csv if any (default: to stdout)"
     )
-    collect.add_argument("--curves", action="store_true", help="print the curves to stdout instead of the runs")
+    printed = collect.add_mutually_exclusive_group()
+    printed.add_argument("--curves", action="store_true", help="print the curves to stdout instead of the runs")
+    printed.add_argument(
+        "--experts", action="store_true", help="print the losses of data experts on every validation token instead"
+    )
     collect.add_argument("--corpus", metavar="DIGEST", help="only runs on this text")
     collect.add_argument(
         "--rows", type=_positive, metavar="N",
@@ -373,8 +377,11 @@ def _collect(args: argparse.Namespace) -> int:
         )
     if args.rows is not None:
         curves = thinning.thinned(curves, args.rows)
-    if args.output is not None:
-        for name, table in (("runs.csv", runs), ("curves.csv", curves)):
+    experts = collecting.collect_experts(args.dir, args.corpus, None if args.experts else _say)
+    if args.experts:
+        sys.stdout.write(collecting.to_csv(experts["experts.csv"]))
+    elif args.output is not None:
+        for name, table in ({"runs.csv": runs, "curves.csv": curves} | experts).items():
             collecting.write_csv(args.output / name, table)
             print(f"{args.output / name}: {len(table)} rows")
     else:

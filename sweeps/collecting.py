@@ -7,7 +7,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from scaling.columns import CURVES, MEASURED, RUNS
 from scaling.errors import ScalingError
+from sweeps.experts import experts_table, find_experts, losses_of_mixtures
 from sweeps.formats.listed import NONE, gmse_of
 from sweeps.leases import holder_of_run, holders
 from sweeps.records import (
@@ -31,8 +32,8 @@ from sweeps.records import (
 )
 
 #: Begin the columns that named sources add to the table of runs, one a source: its share of the training sequences,
-#: and the final loss on its part of the validation set.
-SHARE, LOSS = "share_", "loss_on_"
+#: the final loss on its part of the validation set, and the loss of mixed experts there.
+SHARE, LOSS, MIXED = "share_", "loss_on_", "mde_on_"
 #: Fields that say how a run is stored -> the column of the mean squared error of that format.
 GMSE = {"weight_format": "gmse_weights", "activation_format": "gmse_activations"}
 #: Settings, and what follows from them, that are columns of the table where any run departs from these defaults.
@@ -89,14 +90,15 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
             f"{', '.join(f'{d} ({n} runs)' for d, n in counts.items())}. Select one with --corpus {digests[0]}"
         )
     texts = {digest: read_manifest(out, digest) for digest in digests}
+    records = {key: record for key, record in records.items() if corpus in (None, record["run"]["corpus"])}
+    mixed = losses_of_mixtures(records, find_experts(out, records, texts))
     runs, curves = [], []
     for key, record in records.items():
-        if corpus is not None and record["run"]["corpus"] != corpus:
-            continue
         curve = read_curve(out, key)
         curve.insert(0, "run", key)
         final = read_final(out, key)
         row = _row(record, final, _state(out, record, final, len(curve) > 0), texts[record["run"]["corpus"]])
+        row |= {MIXED + source: loss for source, loss in mixed.get(key, {}).items()}
         runs.append(row | _measured(curve if row["status"] == "finished" else curve[:0]))
         if len(curve):
             curves.append(curve)
@@ -105,11 +107,38 @@ def collect(out: str | os.PathLike[str], corpus: str | None = None) -> tuple[pd.
     other = [name for name in FURTHER if any(row[name] != FURTHER[name] for row in runs)]
     floats = dict.fromkeys(("loss", "loss_se", "bits_per_byte"), float)  # also where no run has any
     begins = ((name, start) for row in runs for name in row for start in (SHARE, LOSS) if name.startswith(start))
-    sources = list(dict.fromkeys(name.removeprefix(start) for name, start in begins))
-    shares, losses = ([start + source for source in sources] for start in (SHARE, LOSS))
+    there = {name.removeprefix(start) for name, start in begins}
+    named = [part["name"] for text in texts.values() for part in text.get("sources", ())]  # in the order of the corpus
+    sources = list(dict.fromkeys([*(name for name in named if name in there), *sorted(there)]))
+    shares, losses, experts = ([start + source for source in sources] for start in (SHARE, LOSS, MIXED))
+    experts = experts if mixed else []
     measured = [name for columns in MEASURED.values() for name in columns if name in table]
-    rows = pd.DataFrame(runs, columns=[*RUNS, *other, *own, *shares, *losses, *measured]).astype(floats)
+    rows = pd.DataFrame(runs, columns=[*RUNS, *other, *own, *shares, *losses, *experts, *measured]).astype(floats)
     return rows.fillna(dict.fromkeys(shares, 0.0)), table.reindex(columns=[*CURVES, *measured])
+
+
+def collect_experts(
+    out: str | os.PathLike[str], corpus: str | None = None, say: Callable[[str], None] | None = None
+) -> dict[str, pd.DataFrame]:
+    """The table of experts, a row a validation token (see `sweeps.experts`), by the name of its file.
+
+    corpus  only experts on the text of this digest
+    say     told why there is none where experts are of several kinds; the result is then empty, as without experts.
+            Where nobody is told, both are ScalingErrors
+    """
+    every = {key: read_run(out, key) for key in run_keys(out)}
+    records = {key: record for key, record in every.items() if corpus in (None, record["run"]["corpus"])}
+    texts = {record["run"]["corpus"]: read_manifest(out, record["run"]["corpus"]) for record in records.values()}
+    kinds = find_experts(out, records, texts)
+    if not kinds and say is not None:
+        return {}
+    try:
+        return {"experts.csv": experts_table(kinds)}
+    except ScalingError as error:
+        if say is None:
+            raise
+        say(f"sweeps: no experts.csv: {error}")
+        return {}
 
 
 def to_csv(table: pd.DataFrame) -> str:

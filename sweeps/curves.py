@@ -45,6 +45,7 @@ class Curves:
     by_source: dict[str, dict[str, float]] = field(
         default_factory=dict
     )  # edge -> its last validation, source by source
+    token_losses: set[str] = field(default_factory=set)  # keys of runs whose validation tokens' losses are kept
 
 
 def add(curves: Curves, edge: Edge, first: int, metrics: NDArray, seconds: NDArray) -> bool:
@@ -125,6 +126,17 @@ def flush(curves: Curves) -> None:
             for key in curves.unfinished.intersection(edge.runs):
                 records.append_rows(curves.out, key, rows)
     curves.waiting.clear()
+
+
+def asks_for_tokens(curves: Curves, edge: Edge) -> list[str]:
+    """Keys of the runs that end with `edge` and have still to keep the losses of their validation tokens."""
+    return [key for key in edge.ends if key in curves.token_losses and key in curves.unfinished]
+
+
+def keep_tokens(curves: Curves, key: str, losses: NDArray[np.float32]) -> None:
+    """Write the final losses of the validation tokens of run `key`, (sequences, tokens), before it is finished."""
+    curves.check()
+    records.write_token_losses(curves.out, key, losses)
 
 
 def finish(curves: Curves, edge: Edge) -> None:

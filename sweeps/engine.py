@@ -240,26 +240,36 @@ class Engine:
             self.step()
 
 
-@torch.no_grad()
 def evaluate(engine: Engine, places: Sequence[int], inputs: Tensor) -> tuple[NDArray, NDArray, NDArray]:
     """Losses of the replicas at `places` on `inputs` (count, ...) and their standard errors over these, (len(places),)
-    each, and the losses on each of the inputs, (len(places), count).
-
-    Where steps are compiled, places and inputs are filled up to few sizes, so that nothing is compiled again.
-    """
-    chosen, size, count = list(places), engine.run.batch, len(inputs)
-    if engine.compiles:
-        chosen += chosen[:1] * (_filled(len(chosen)) - len(chosen))
-        _compiled.add(("evaluate", len(chosen)))
-        inputs = torch.cat([inputs, inputs[:1].expand(-count % size, *inputs.shape[1:])])
-    flat, parts = engine.state.weights[chosen], []
-    with quiet():
-        for part in inputs.split(size):
-            everywhere = part.expand(len(chosen), *part.shape)
-            parts.append(engine.validation_of(flat, everywhere).mean(dim=2))
+    each, and the losses on each of the inputs, (len(places), count)."""
+    parts, count = [part.mean(dim=2) for part in _losses(engine, places, inputs)], len(inputs)
     means = torch.cat(parts, dim=1)[: len(places), :count].double().cpu().numpy()
     spread = means.std(axis=1, ddof=1) / math.sqrt(count) if count > 1 else np.full(len(places), math.nan)
     return means.mean(axis=1), spread, means
+
+
+def evaluate_tokens(engine: Engine, place: int, inputs: Tensor) -> NDArray[np.float32]:
+    """Loss of the replica at `place` on every token predicted of `inputs` (count, ...): (count, tokens)."""
+    parts = [part[0].float().cpu() for part in _losses(engine, [place], inputs)]
+    return np.asarray(torch.cat(parts)[: len(inputs)].numpy())
+
+
+def _losses(engine: Engine, places: Sequence[int], inputs: Tensor) -> Iterator[Tensor]:
+    """Losses of the replicas at `places`, and maybe more, batch by batch of `inputs`: (places, batch, tokens) each.
+
+    Where steps are compiled, places and inputs are filled up to few sizes, so that nothing is compiled again.
+    """
+    chosen, size = list(places), engine.run.batch
+    if engine.compiles:
+        chosen += chosen[:1] * (_filled(len(chosen)) - len(chosen))
+        _compiled.add(("evaluate", len(chosen)))
+        inputs = torch.cat([inputs, inputs[:1].expand(-len(inputs) % size, *inputs.shape[1:])])
+    flat = engine.state.weights[chosen]
+    for part in inputs.split(size):
+        with torch.no_grad(), quiet():
+            losses = engine.validation_of(flat, part.expand(len(chosen), *part.shape))
+        yield losses
 
 
 def _filled(places: int) -> int:

@@ -37,6 +37,7 @@ from sweeps.corpora.settings import STDLIB, Source, read_source
 from sweeps.corpora.tokenizers import model_vocab
 from sweeps.counting import parameter_counts
 from sweeps.formats.listed import NONE, check as check_formats
+from sweeps.mixing import read_mixtures
 from sweeps.regimes.listed import REGIMES, regime_of
 from sweeps.runs import Run
 
@@ -237,32 +238,15 @@ def _axes(table: Mapping[str, Any], place: str, source: Source) -> dict[str, lis
             raise ScalingError(
                 f"{place}: {key} = []: an axis needs at least one value; leave the key out for a default"
             )
-        axes[key] = [_shares(v, source, place) if key == "mixture" else _valid(key, v, place) for v in values]
+        if key == "mixture":  # one value may stand for many mixtures
+            axes[key] = [mixture for v in values for mixture in read_mixtures(v, source, place)]
+        else:
+            axes[key] = [_valid(key, v, place) for v in values]
     for ways in EXCLUSIVE:
         said = [key for key in ways if key in axes]
         if len(said) > 1:
             raise ScalingError(f"{place}: {' and '.join(said)} say the same thing twice: keep one")
     return axes
-
-
-def _shares(value: Any, source: Source, place: str) -> tuple[tuple[str, float], ...]:
-    """A mixture {source: weight} as weights that sum to 1, in the order of the corpus; weight 0 leaves a source out."""
-    names = tuple(source.weights)
-    if not names:
-        raise ScalingError(
-            f"{place}: mixture weighs the named sources of a corpus, and this one has none: give [corpus.sources.NAME]"
-        )
-    if not isinstance(value, dict):
-        raise ScalingError(f"{place}: mixture must be a table such as {{{names[0]} = 0.5}}, got {value!r}")
-    for name, weight in value.items():
-        if name not in names:
-            raise ScalingError(f"{place}: mixture: there is no source {name!r}; {nearest(name, names)}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise ScalingError(f"{place}: mixture.{name} must be a weight from 0 up, got {weight!r}")
-    total = math.fsum(value.values())
-    if total <= 0:
-        raise ScalingError(f"{place}: mixture must give some source a weight above 0, got {value!r}")
-    return tuple((name, value[name] / total) for name in names if value.get(name))
 
 
 def _valid(key: str, value: Any, place: str) -> Any:
@@ -339,6 +323,11 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         raise ScalingError(f"{place}: head_dim = {run.head_dim} must be even: rotary positions turn pairs")
     if "gradient_noise" in run.measures and run.batch % 2:
         raise ScalingError(f"{place}: gradient_noise needs an even batch, to halve it; got batch = {run.batch}")
+    if run.token_losses and not regime_of(run).likelihoods:
+        raise ScalingError(
+            f"{place}: token_losses are kept where a loss is that of one token, as of the objective autoregressive; "
+            f"those of {run.objective} are not"
+        )
     try:
         regime_of(run).check(run)
         if (run.weight_format, run.activation_format) != (NONE, NONE):

@@ -12,6 +12,7 @@ in every epoch. With a mixture every source gives its share of the windows, so t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -102,8 +103,13 @@ def validation_sources(tokens: Tokens, count: int) -> NDArray[np.int64]:
 
 def sources_of_validation(tokens: Tokens, count: int) -> dict[str, NDArray[np.int64]]:
     """Name of a source -> places of its sequences in the validation set; empty for a corpus of one source."""
-    sources = validation_sources(tokens, count)
-    return {part.name: np.flatnonzero(sources == i) for i, part in enumerate(tokens.parts) if part.name}
+    return places_of_sources([part.name for part in tokens.parts if part.name], count)
+
+
+def places_of_sources(names: Sequence[str], count: int) -> dict[str, NDArray[np.int64]]:
+    """The same, of a corpus whose named sources these are in their order."""
+    borders = _borders(len(names), count)
+    return {name: np.arange(borders[i], borders[i + 1]) for i, name in enumerate(names)}
 
 
 def check_run(tokens: Tokens, run: Run) -> None:
@@ -162,7 +168,12 @@ def _place(tokens: Tokens, part: Part) -> str:
 
 def _validation_counts(tokens: Tokens, count: int) -> NDArray[np.int64]:
     """Validation sequences of each source: equal, up to one."""
-    return np.diff(np.arange(len(tokens.parts) + 1) * count // len(tokens.parts))
+    return np.diff(_borders(len(tokens.parts), count))
+
+
+def _borders(sources: int, count: int) -> NDArray[np.int64]:
+    """Where the validation sequences of each source begin, and the last ends: (sources + 1,)."""
+    return np.arange(sources + 1) * count // max(sources, 1)
 
 
 def _number(tokens: Tokens, name: str) -> int:

@@ -3,6 +3,7 @@
     OUT/corpus-<digest>.json   which text the runs saw; beside it tokenizer-<digest>.json where text is not bytes
     OUT/<key>/run.json         immutable, written before step 0: the Run and all that follows from it
     OUT/<key>/curve.csv        one row a logged step, appended
+    OUT/<key>/token_losses.npy where a run asks for it: the final loss of every validation token
     OUT/<key>/final.json       written last, by rename: a run is done if and only if it exists
     OUT/.stacks/<stack>/       checkpoints (see `checkpoint`), and failure.txt of a stack that stopped on an error
     OUT/.leases/               who trains which stack (see `leases`)
@@ -13,6 +14,7 @@ that reading them gives the same float back; what is missing is empty, in a CSV,
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -24,9 +26,11 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scaling.columns import CURVES, MEASURED
 from scaling.errors import ScalingError
@@ -38,6 +42,8 @@ from sweeps.tokens import Tokens, manifest_record
 
 #: Columns of every curve.csv; the folder says which run it is. Those of what else is measured follow.
 CURVE_COLUMNS = tuple(name for name in CURVES if name != "run")
+#: File in the folder of a run.
+TOKEN_LOSSES = "token_losses.npy"
 
 
 class RecordError(ScalingError, OSError):
@@ -161,7 +167,7 @@ def truncate_rows(out: str | os.PathLike[str], key: str, last_step: int) -> None
     kept = "".join(line for step, line in whole_rows(out, key) if step <= last_step)
     path = Path(out) / key / "curve.csv"
     write_text(path, _header(_columns_of(out, key)) + kept)
-    for left in path.parent.glob("*.csv.*.tmp"):  # by a kill
+    for left in [*path.parent.glob("*.csv.*.tmp"), *path.parent.glob("*.npy.*.tmp")]:  # by a kill
         left.unlink(missing_ok=True)
 
 
@@ -173,6 +179,27 @@ def write_final(out: str | os.PathLike[str], key: str, final: Mapping[str, Any])
         with writing(curve), curve.open("rb+") as file:
             os.fsync(file.fileno())
     _write_json(folder / "final.json", dict(final))
+
+
+def write_token_losses(out: str | os.PathLike[str], key: str, losses: NDArray[np.float32]) -> None:
+    """Write the final loss of every validation token of run `key`, (sequences, tokens), before its final.json."""
+    write_whole(Path(out) / key / TOKEN_LOSSES, lambda file: np.save(file, losses, allow_pickle=False))
+
+
+def read_token_losses(out: str | os.PathLike[str], key: str) -> NDArray[np.float32] | None:
+    """The final loss in nats of every validation token of run `key`, (sequences, tokens); None where it kept none."""
+    path = Path(out) / key / TOKEN_LOSSES
+    if not path.exists():
+        return None
+    with reading(path):
+        content = path.read_bytes()
+    try:
+        losses = np.load(io.BytesIO(content), allow_pickle=False)
+        if losses.ndim == 2 and losses.dtype == np.float32 and np.isfinite(losses).all():
+            return np.asarray(losses)
+        raise ValueError("no finite losses of tokens")
+    except (ValueError, EOFError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): remove its folder and train the run again") from error
 
 
 def is_done(out: str | os.PathLike[str], key: str, say: Callable[[str], None] = lambda text: None) -> bool:
@@ -357,6 +384,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole: beside its place, flushed to disk, renamed, and the rename flushed too.
 
     Processes that write the same file at once do not disturb each other: the last one's stays.
@@ -364,8 +396,8 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     with writing(path):
         try:
-            with partial.open("w", newline="") as file:
-                file.write(text)
+            with partial.open("wb") as file:
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -85,6 +85,7 @@ class Run(BaseModel):
     gain_lr: float = Field(2.0, gt=0)
     depth_rule: DepthRule = "none"  # how blocks change with depth (see parametrization)
     base_depth: int = Field(2, gt=0)  # depth at which the factors of depth are 1
+    token_losses: bool = False  # whether the loss of every validation token is kept at the end (see experts)
 
     group: str = ""
 

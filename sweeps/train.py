@@ -26,7 +26,7 @@ from sweeps import checkpoint, curves, records
 from sweeps.counting import flops_per_token
 from sweeps.curves import Curves
 from sweeps.devices import peak_flops
-from sweeps.engine import DEFAULT, Engine, Mode, evaluate, forget_other_shapes
+from sweeps.engine import DEFAULT, Engine, Mode, evaluate, evaluate_tokens, forget_other_shapes
 from sweeps.feed import Feed
 from sweeps.forks import Forks
 from sweeps.measures import measured
@@ -128,6 +128,7 @@ def train_stack(
     sources = sources_of_validation(tokens, run.val_sequences)
     size = tokens.bytes_per_token if regime_of(run).whole_text else None
     log = Curves(out, run, unfinished, frozenset(grid), size, check, sources)
+    log.token_losses |= {r.key for r in stack.runs if r.token_losses}
     meter = Meter(forks, tuple(training.planned), steps_done(training, forks), peak_flops(device, run.dtype))
     meter.clock.add("measuring", measuring)
     clock, desk, feed = meter.clock, Desk(waits=device.type == "cuda"), Feed(tokens)
@@ -176,6 +177,10 @@ def train_stack(
             desk.put(partial(curves.flush, log))
         for place, slot in held(training):
             if slot.step == slot.edge.stop:
+                for key in curves.asks_for_tokens(log, slot.edge):
+                    with clock.on("validation" if engine.has_compiled(1) else "compile"):
+                        losses = evaluate_tokens(engine, place, corpus.validation)
+                    desk.put(partial(curves.keep_tokens, log, key, losses))
                 close_finished(training, forks, place, log, desk)
         if time.monotonic() - shown > REPORT_SECONDS:
             report(meter.read("training", steps_done(training, forks), latest(training, log)))

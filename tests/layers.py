@@ -15,7 +15,8 @@ from pathlib import Path
 PACKAGES = ("scaling", "sweeps")
 #: What `sweeps` may know of `scaling`: shared definitions, how a mistake is said, and how a plot looks.
 SHARED = frozenset(
-    f"scaling.{name}" for name in ("columns", "schedule", "flops", "errors", "style", "page", "figures.inline")
+    f"scaling.{name}"
+    for name in ("columns", "schedule", "flops", "errors", "experts", "style", "page", "figures.inline")
 )
 #: The one module of `sweeps` that may reach a fit, by way of scaling's report of it, and only inside a function.
 REPORTS = ("sweeps.reporting", "scaling.reporting.")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import scaling
+from scaling.experts import expert_mixture_loss
 from scaling.laws import LAWS
 from scaling.laws.ge2024 import bimix, bimix_optimum
 from scaling.laws.liu2024 import regmix
 from scaling.laws.shukor2025 import shukor
 from scaling.laws.ye2024 import ye
-from scaling.mixtures import best_mixture, expert_mixture_loss, mixture_loss
+from scaling.mixtures import best_mixture, mixture_loss
 
 
 def test_the_best_mixture_of_two_shares_is_where_the_closed_form_says():

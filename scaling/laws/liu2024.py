@@ -36,7 +36,7 @@ def linear_mixing(domains: Sequence[str], features: Sequence[str] = (), *, name:
                  else f"weight of {c}" for c in columns},
         notes="A baseline. The paper prefers trees (LightGBM) to the linear regression; its optimum is a vertex, so "
         "mixtures are drawn and the best predicted ones averaged. Fit with objective='squared' for least squares."
-        if not features else "Losses of mixed experts are from scaling.mixtures.expert_mixture_loss. The paper shrinks "
+        if not features else "Losses of mixed experts are from scaling.experts.expert_mixture_loss. The paper shrinks "
         "the weights by a ridge, or takes trees or a Gaussian process in their place.",
         instead="ye, whose response bends.",
     )(with_signature(equation, name, f"L = sum_j w_j x_j over {', '.join(columns)}", columns,

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling.errors import ScalingError
-from sweeps.corpora.settings import STDLIB, Source
+from sweeps.corpora.installed import installed
+from sweeps.corpora.settings import INSTALLED, STDLIB, Source
 from sweeps.markov import parse_markov
 
 #: Folders left out of every corpus: installed packages, byte code.
@@ -63,6 +64,14 @@ def read_files(spec: Source) -> Text:
 
 def _read(spec: Source) -> tuple[dict[str, bytes], int]:
     """Contents by path of the text files of a corpus, and how many files are no text."""
+    if spec.source.startswith(INSTALLED):
+        texts = installed(spec.source, spec.include, walk, matches)
+        if not texts:
+            wanted = f" matching {', '.join(spec.include)}" if spec.include else ""
+            raise ScalingError(
+                f"the corpus {spec.source!r} has no text{wanted} beside this Python; leave `include` out"
+            )
+        return texts, 0
     root, include = place(spec)
     contents: dict[str, bytes] = {}
     skipped = 0
@@ -111,12 +120,13 @@ def walk(root: Path, include: Iterable[str]) -> Iterator[Path]:
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if not name.startswith(".") and _matches(relative, patterns) and path.is_file():
+            if not name.startswith(".") and matches(relative, patterns) and path.is_file():
                 found.append((relative, path))
     yield from (path for _, path in sorted(found))
 
 
-def _matches(relative: str, patterns: tuple[str, ...]) -> bool:
+def matches(relative: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a pattern takes a relative path, or without `/` in it the name; no patterns take all."""
     name = relative.rsplit("/", 1)[-1]
     return not patterns or any(
         fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, p.removeprefix("**/"))

@@ -13,6 +13,9 @@ from scaling.errors import ScalingError, nearest
 from sweeps.markov import parse_markov
 
 STDLIB = "stdlib"
+#: Begins the names of other texts that lie beside every Python (see `sweeps.corpora.installed`).
+INSTALLED = "python:"
+DOCS, HEADERS = f"{INSTALLED}docs", f"{INSTALLED}headers"
 BYTES = "bytes"
 FORMATS = ("text", "rows", "shards")
 #: Begins the name of a data set that the `datasets` library knows, and of a tiktoken encoding.
@@ -24,8 +27,9 @@ TIKTOKEN = "tiktoken:"
 class Source:
     """Which text a corpus is made of, and how it is read.
 
-    source      "stdlib" (the source of the running Python's standard library), a folder, one file, a glob, "markov"
-                with its settings, text of known entropy (see `sweeps.markov`), or "hf:NAME", rows of a named data set
+    source      "stdlib" (the source of the running Python's standard library), "python:docs" (its documentation),
+                "python:headers" (C headers of it and of numpy), a folder, one file, a glob, "markov" with its
+                settings, text of known entropy (see `sweeps.markov`), or "hf:NAME", rows of a named data set
     include     patterns of names or relative paths to take, `*` matching `/` too; empty takes every file
     validation  about this fraction of the files, or rows, is kept for validation; shards say it by their names
     format      "text" (files), "rows" (tables: parquet, JSON lines, CSV) or "shards" (token ids in .bin files)
@@ -50,6 +54,21 @@ class Source:
         """Weights of the named sources, summing to 1; empty for one source."""
         total = math.fsum(weight for _, _, weight in self.mixture)
         return {name: weight / total for name, _, weight in self.mixture}
+
+
+#: Shares that are written with so many digits less than they have still sum to 1.
+NEAR_ONE = 1e-6
+
+
+def check_shares(weights: Mapping[str, float], place: str) -> None:
+    """ScalingError where weights are not all whole numbers, so meant as shares, and do not sum to 1."""
+    total = math.fsum(weights.values())
+    if any(weight != round(weight) for weight in weights.values()) and abs(total - 1) > NEAR_ONE:
+        said = ", ".join(f"{name} = {weight:g}" for name, weight in weights.items())
+        raise ScalingError(
+            f"{place}: shares must sum to 1, and {said} sum to {total:.7g}: mend them, or give whole numbers, which "
+            f"are weights such as 3 to 1"
+        )
 
 
 _OWN = ("source", "include", "validation", "format", "column", "vocab")
@@ -79,14 +98,15 @@ def _mixture(where: Path, table: Mapping[str, Any]) -> Source:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ScalingError(f"{where}: {place}.weight must be a number above 0, got {weight!r}")
         parts.append((name, _single(where, own, place, ("weight",)), float(weight)))
+    check_shares({f"{name}.weight": weight for name, _, weight in parts}, f"{where}: corpus.sources")
     return Source(", ".join(named), tokenizer=_tokenizer(where, table.get("tokenizer")), mixture=tuple(parts))
 
 
 def _single(where: Path, table: Any, place: str, besides: tuple[str, ...]) -> Source:
     if not isinstance(table, dict) or not isinstance(table.get("source"), str):
         raise ScalingError(
-            f"{where}: {place} must be {STDLIB!r}, a folder, a glob, or a table with source, include, validation, "
-            f"format, column, vocab and tokenizer, or with sources; got {table!r}"
+            f"{where}: {place} must be {STDLIB!r}, a folder, a glob, {DOCS!r}, {HEADERS!r}, or a table with source, "
+            f"include, validation, format, column, vocab and tokenizer, or with sources; got {table!r}"
         )
     _known(where, table, place, (*_OWN, *besides))
     include, validation = table.get("include", []), table.get("validation", Source.validation)
@@ -110,7 +130,7 @@ def _single(where: Path, table: Any, place: str, besides: tuple[str, ...]) -> So
             f'"shards"); got {vocab!r}'
         )
     source = table["source"]
-    if source != STDLIB and parse_markov(source) is None and not source.startswith(NAMED):
+    if source != STDLIB and parse_markov(source) is None and not source.startswith((NAMED, INSTALLED)):
         source = _beside(where, source)
     tokenizer = _tokenizer(where, table.get("tokenizer")) if "tokenizer" in besides else None
     return Source(source, tuple(include), validation, form, column, tokenizer, vocab)

@@ -68,4 +68,5 @@ REGIME = Regime(
     gather=gather,
     losses=losses,
     states=states,
+    likelihoods=True,
 )

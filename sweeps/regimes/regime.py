@@ -68,6 +68,7 @@ class Regime:
     validation  run, tokens -> the fixed validation inputs (val_sequences, ...), each of one validation sequence
     row         run -> further columns of the table of runs; `columns` describes them and those of the settings
     whole_text  whether every token of a text is predicted, so that its loss gives bits per byte
+    likelihoods  whether a loss is minus the logarithm of the chance that its token was given, as experts are mixed by
     groups      run -> the rule of each group of weights
     gather      text (n,), draws (R, batch, ...), run -> inputs (R, batch, ...), on the device
     losses      weights (name -> (R, *shape)), inputs, run -> loss in nats of every token predicted, (R, batch, tokens)
@@ -88,4 +89,5 @@ class Regime:
     columns: Mapping[str, Column] = field(default_factory=dict)
     row: Callable[[Run], dict[str, Any]] = _no_columns
     whole_text: bool = True
+    likelihoods: bool = False
     groups: Callable[[Run], dict[str, parametrization.Group]] = _groups
