@@ -18,6 +18,7 @@ from scaling.commands import (
     holdout,
     isoflop,
     laws,
+    mixture,
     optimum,
     plot,
     read,
@@ -33,7 +34,7 @@ from scaling.lawfile import blamed, own_laws
 
 #: In the order of the help: laws and fits first, what is done with them after.
 COMMANDS = (
-    laws, read, fit, compare, forecast, watch, score, optimum, isoflop, crossover, design, schedule, holdout,
+    laws, read, fit, compare, forecast, watch, score, optimum, isoflop, crossover, mixture, design, schedule, holdout,
     sensitivity, plot, report, theory, datasets,
 )  # fmt: skip
 
@@ -54,6 +55,7 @@ EXAMPLES = """examples:
   scaling optimum fit.json --flops 1e24
   scaling isoflop runs.csv -o isoflop.png
   scaling crossover first.json second.json --along D --span 1e8,1e13 --at N=1e9
+  scaling mixture mixtures.csv --experts experts.csv
   scaling design fit.json --flops 1e21 --at C=1e23 -o grid.toml
   scaling schedule optimize curves-fit.json --steps 24000 --peak 3e-4 --warmup 2160
   scaling holdout chinchilla runs.csv --hold 'C > 1e20'

@@ -131,7 +131,7 @@ def bootstrap(fit: Fit, resamples: int | None = None, *, seed: int = 0, method: 
         shift = residual - common - rng.normal(size=(resamples, len(residual))) * np.sqrt(within)
     elif method != "jackknife":
         raise ScalingError(f"bootstrap method must be cases, wild or parametric, got {method!r}")
-    draws = prior_draws(fit, kick, seed) if method == "prior" else _refits(fit, weights, shift)
+    draws = prior_draws(fit, kick, seed) if method == "prior" else refits(fit, weights, shift)
     if len(draws) < resamples and method != "jackknife":
         notes.append(f"interrupted: {len(draws)} of {resamples} resamples were done")
     if method == "wild" and count < FEW:
@@ -175,8 +175,11 @@ def _blocks(fit: Fit) -> NDArray[np.int64]:
     return np.asarray(pd.factorize(runs * 10 + place * 10 // size)[0])
 
 
-def _refits(fit: Fit, weights: Array | None, shift: Array | None) -> Array:
-    """All parameters (B, p) of B refits that start at the fit; those done so far when interrupted."""
+def refits(fit: Fit, weights: Array | None, shift: Array | None) -> Array:
+    """All parameters (B, p) of B refits that start at the fit; those done so far when interrupted.
+
+    weights  of the rows (B, n); shift: losses are less by it, as residuals are counted, (B, n); one of the two is given
+    """
     given = weights if weights is not None else shift
     assert given is not None
     attempts = _attempts(fit)

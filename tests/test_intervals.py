@@ -116,7 +116,7 @@ def test_resamples_of_a_rugged_objective_end_where_cold_fits_do() -> None:
     loss = (floor + a * n**-0.3 + b * d**-0.3) * np.exp(0.05 * rng.normal(size=36))
     fit = scaling.fit("chinchilla", pd.DataFrame({"N": n, "D": d, "loss": loss}))
     weights = rng.multinomial(36, np.full(36, 1 / 36), 50).astype(float)
-    refits = intervals._refits(fit, weights, None)
+    refits = intervals.refits(fit, weights, None)
     for own, found in zip(weights[:20], refits, strict=False):
         problem = replace(problem_of(fit), weights=own)
         predicted = problem.law(*problem.inputs, **dict(zip(fit.law.names, found, strict=True)))
