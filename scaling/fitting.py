@@ -22,7 +22,7 @@ from scaling.priors import Given, in_words, merged
 from scaling.problem import Prior, Problem
 from scaling.solution import solve
 from scaling.standing import standing
-from scaling.table import usable
+from scaling.table import checkpoints, usable
 from scaling.trajectory import Trajectory, whole
 
 Array = NDArray[np.float64]
@@ -208,6 +208,8 @@ def fit(
                 *curve_checks.ruled_by_priors(found.problem, found.u, stand.bread),
             ]
         if law.kind == "points":
+            problems = [*checkpoints(kept, columns), *problems]
+            notes = [note for note in notes if note not in table.attrs.get("checkpoints", ())]
             predicted = found.problem.predicted(found.problem.natural(found.u[None]))[0]
             if law.predicts == "loss":
                 apart = units.of_residuals(problem.apart(predicted), kept.index)

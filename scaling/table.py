@@ -57,22 +57,25 @@ def read_table(
     for column in NUMBERS:
         if column in table:
             to_number(table, column)
-    warned = _checkpoints(table) if log.plain and not asked.final else ()
+    grows = bool(log.plain and not asked.final and _checkpoints(table))
     for derived, others, rule in (
         ("C", ("N", "D"), lambda n, d: 6 * n * d),
         ("D", ("C", "N"), lambda c, n: c / (6 * n)),
         ("N", ("C", "D"), lambda c, d: c / (6 * d)),
     ):
-        if derived not in table and all(o in table for o in others) and not (warned and derived == "N"):
+        if derived not in table and all(o in table for o in others) and not (grows and derived == "N"):
             table[derived] = rule(*(table[o] for o in others))
             table.attrs["notes"] += (f"{derived} derived from {' and '.join(others)} by C = 6 N D",)
     if "run" not in table:
         table["run"] = [f"row {i}" for i in table.index]
         table.attrs["made"] = ("run",)
         table.attrs["notes"] += ("no column run: each row is taken as a run of its own",)
+    if where is not None:
+        table = filtered(table, where)
     if log.plain and not asked.final:
-        table.attrs["notes"] += (*warned, *_unfinished(table))
-    return table if where is None else filtered(table, where)
+        table.attrs["checkpoints"] = _checkpoints(table)
+        table.attrs["notes"] += (*table.attrs["checkpoints"], *_unfinished(table))
+    return table
 
 
 def _stated(table: pd.DataFrame, asked: Reading, notes: tuple[str, ...]) -> pd.DataFrame:
@@ -111,8 +114,16 @@ def _checkpoints(table: pd.DataFrame) -> tuple[str, ...]:
         return ()
     return (
         f"{len(table)} rows at several steps of {runs} runs: rows before a run's end are no final losses; --final "
-        "decayed keeps the last row of every run that came to its end, and laws of whole curves, such as ncl, read all",
+        "decayed keeps the last row of every run that came to its end, --final rows takes all for what is meant, and "
+        "laws of whole curves, such as ncl, read all",
     )
+
+
+def checkpoints(table: pd.DataFrame, columns: Mapping[str, str]) -> list[str]:
+    """Problems of rows that a law of runs reads: whether many are of one run, where nobody said that this is meant."""
+    if not table.attrs.get("checkpoints") or step_column(table) in columns.values():
+        return []
+    return list(_checkpoints(table))
 
 
 def step_column(table: pd.DataFrame) -> str | None:

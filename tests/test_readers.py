@@ -338,6 +338,15 @@ def test_a_plain_table_of_checkpoints_is_kept_and_warned_of() -> None:
     read = scaling.read_table(table)
     assert len(read) == len(table)
     assert any("--final decayed keeps the last row" in note for note in read.attrs["notes"])
+    fitted = scaling.fit("power", read, x="D")
+    assert fitted.problems[0].startswith(f"{len(table)} rows at several steps of 3 runs")
+    assert not any("several steps" in note for note in fitted.notes)
+    last = read.groupby("run").tail(1)  # what a fit reads counts, not what was read from the file
+    meant = scaling.read_table(table, reading=Reading(final="rows"))
+    for used in (pd.concat([last, last.assign(run="again", loss=last["loss"] * 1.01)]), meant):
+        assert not any("several steps" in said for said in scaling.fit("power", used, x="D").problems)
+    ends = scaling.read_table(table, where="step > 1985")
+    assert not any("several steps" in note for note in ends.attrs["notes"])
     final = scaling.read_table(table, reading=Reading(final="decayed"))
     assert final["run"].tolist() == ["cosine", "wsd"] and final["D"].tolist() == [1990e3, 1990e3]
 
