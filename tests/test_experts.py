@@ -99,6 +99,7 @@ def test_in_whatever_company_and_however_compiled_they_are_the_same(swept: Path,
 def test_a_stop_and_a_kill_change_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, asked = a_mixed_run(token_losses=True, dtype="float64"), list[int]()
     whole = records.read_token_losses(trained(tmp_path / "whole", run), run.key)
+    assert whole is not None
     out = opened(tmp_path / "stopped", alone(run))
     assert not train_stack(alone(run), TOKENS, out, device=CPU, stopping=lambda: asked.append(0) or len(asked) > 3)
     assert records.read_token_losses(out, run.key) is None

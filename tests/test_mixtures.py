@@ -11,7 +11,7 @@ from scaling.laws import LAWS
 from scaling.laws.ge2024 import bimix, bimix_optimum
 from scaling.laws.liu2024 import regmix
 from scaling.laws.shukor2025 import shukor
-from scaling.laws.ye2024 import ye
+from scaling.laws.ye2024 import mixing, ye
 from scaling.mixtures import best_mixture, mixture_loss
 
 
@@ -86,3 +86,8 @@ def test_mixed_experts_are_convex_in_their_shares_and_have_an_optimum_inside():
 def test_mistakes_are_said(wrong, says: str):
     with pytest.raises(scaling.ScalingError, match=says):
         wrong()
+
+
+def test_a_domain_with_the_name_of_a_parameter_is_refused():
+    with pytest.raises(ValueError, match="c is the name of a parameter of my_mixing too: give the input another one"):
+        mixing(("c", "python"))

@@ -14,7 +14,12 @@ def with_signature(
 
     equation  called as equation(inputs, params): a list of values in the order of `inputs`, and a dict of values
     shown     the equation in words, its docstring
+
+    ValueError where an input, as a domain called c, has the name of a parameter.
     """
+    both = sorted(set(inputs) & set(params))
+    if both:
+        raise ValueError(f"{', '.join(both)} is the name of a parameter of {name} too: give the input another one")
 
     def function(*values: Any, **named: Any) -> Any:
         given = dict(zip(inputs, values, strict=False)) | named
