@@ -30,8 +30,8 @@ SUFFIX = "-gpu"
 #: What the quick grids have in place of the settings that make a grid large; lists stay axes, no longer than these.
 QUICK = {
     "width": "[16, 32]", "depth": "1", "encoder_depth": "[1, 2]", "context": "32", "batch": "4", "head_dim": "8",
-    "tokens": "[1280, 2560]", "steps": "[10, 20]", "unique_tokens": "[1024, 2048]", "val_sequences": "24", "warmup": "2",
-    "tokens_per_param": "1", "aspect": "16", "dtype": '"float32"', "seed": "[0, 1]",
+    "tokens": "[1280, 2560]", "steps": "[10, 20]", "unique_tokens": "[1024, 2048]", "val_sequences": "24",
+    "warmup": "2", "tokens_per_param": "1", "aspect": "16", "dtype": '"float32"', "seed": "[0, 1]",
 }  # fmt: skip
 
 
