@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.cadence import measurements
 from sweeps.corpora.settings import BYTES
 from sweeps.counting import parameter_counts
 from sweeps.grid import Grid
@@ -48,6 +49,8 @@ def plan_record(grid: Grid, plan: Plan, tokens: Tokens, seconds: float, basis: s
         "flops_alone": plan.flops_alone,
         "flops_shared": plan.flops_shared,
         "flops_validation": plan.flops_validation,
+        "flops_measures": plan.flops_measures,
+        "measurements": sum(measurements(stack.edges) for stack in plan.stacks),
         "saved_percent": 100 * plan.saved,
         "seconds_estimate": seconds,
         "estimate_from": basis,
@@ -113,6 +116,7 @@ def plan_text(record: dict[str, Any]) -> str:
             f"forking saves {record['saved_percent']:.1f}%",
         ),
         ("validation", f"{record['flops_validation']:.3g} FLOP besides"),
+        *_measuring(record),
         ("time", f"about {duration(record['seconds_estimate'])} {record['estimate_from']}"),
         *(("note", note) for note in record["notes"]),
     ]
@@ -131,6 +135,15 @@ def _reading(corpus: dict[str, Any]) -> list[tuple[str, str]]:
     if corpus["sources"]:
         facts.append(("sources", ", ".join(f"{name} {short(size)}" for name, size in corpus["sources"].items())))
     return facts
+
+
+def _measuring(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a plan says of what is measured beside the loss; nothing where nothing is."""
+    flops, times = record["flops_measures"], record["measurements"]
+    if not times:
+        return []
+    share = 100 * flops / record["flops_shared"]
+    return [("measures", f"{flops:.3g} FLOP besides, {share:.2g}% of those to train, at {times:,} updates")]
 
 
 def _speeds(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -25,31 +25,33 @@ UPDATE_SECONDS = 0.002
 
 
 def seconds(plan: Plan) -> float:
-    """Estimated training time of a plan on all cores of this machine, validation included."""
+    """Estimated training time of a plan on all cores of this machine, validation and measures included."""
     total = 0.0
     for stack in plan.stacks:
         alone = Plan((stack,))
         updates = sum(edge.stop - edge.start for edge in stack.edges)
-        total += (alone.flops_shared + alone.flops_validation) / (EFFICIENCY * matmul_rate(stack.runs[0]))
+        flops = alone.flops_shared + alone.flops_validation + alone.flops_measures
+        total += flops / (EFFICIENCY * matmul_rate(stack.runs[0]))
         total += updates * UPDATE_SECONDS
     return total / cores()
 
 
 def seconds_at(plan: Plan, speed: float) -> float:
-    """Training time of a plan at `speed` FLOP/s of all devices together, validation included."""
-    return (plan.flops_shared + plan.flops_validation) / speed
+    """Training time of a plan at `speed` FLOP/s of all devices together, validation and measures included."""
+    return (plan.flops_shared + plan.flops_validation + plan.flops_measures) / speed
 
 
 def seconds_measured(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> float:
     """Training time of a plan, one stack after another, each at the speed of its best row of `capacity.measure_stacks`.
 
-    Every place of the replica axis counts as in use; validation goes at the FLOP/s of updates.
+    Every place of the replica axis counts as in use; validation and measures go at the FLOP/s of updates.
     """
     rate = {row["stack"]: row["rate"] for row in rows if row["best"]}
     total = 0.0
     for stack in plan.stacks:
         alone = Plan((stack,))
-        total += alone.tokens_trained / rate[stack.key] * (1 + alone.flops_validation / alone.flops_shared)
+        besides = (alone.flops_validation + alone.flops_measures) / alone.flops_shared
+        total += alone.tokens_trained / rate[stack.key] * (1 + besides)
     return total
 
 

@@ -1,8 +1,11 @@
 """The gradient noise scale of McCandlish et al. 2018 (arXiv:1812.06162, appendix A.1), from two half-batches.
 
-With G the expected gradient and S the trace of the covariance of one token's, a batch of B tokens has the expected
-squared norm |G|^2 + S / B. The norms of a whole batch and of its halves give both without bias; S / |G|^2 is the noise
+With G the expected gradient and S / B the trace of the covariance of that of a batch of B tokens, the expected squared
+norm is |G|^2 + S / B. The norms of a whole batch and of its halves give both without bias; S / |G|^2 is the noise
 scale, in tokens. Single estimates are noisy, and so is their ratio: average both numbers over updates, then divide.
+
+Sequences are what is drawn independently, whatever a regime's loss averages over within them. Tokens are those that
+batches and horizons are counted in, so that the noise scale compares with `Run.tokens_per_step`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ def measure(weights: Tensor, inputs: Tensor, run: Run) -> dict[str, Tensor]:
     parts = [gradient(loss_of, weights, inputs[:, i * half : (i + 1) * half].contiguous(), 1)[1] for i in (0, 1)]
     small = (parts[0].square().sum(dim=1) + parts[1].square().sum(dim=1)) / 2
     large = ((parts[0] + parts[1]) / 2).square().sum(dim=1)
-    tokens = half * run.context
+    tokens = half * run.context  # of half a batch
     return {"gradient_signal": 2 * large - small, "gradient_noise": (small - large) * 2 * tokens}
 
 

@@ -300,6 +300,8 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
     settings = {k: v for k, v in settings.items() if k not in READ_BY or schedule in READ_BY[k]}
     if settings.get("depth_rule", Run.model_fields["depth_rule"].default) == "none":
         settings.pop("base_depth", None)  # nothing reads it: it cannot make two keys of one run
+    if not settings.get("measures"):
+        settings.pop("measures_share", None)  # nor this
     settings["options"] = _options(settings, place)
     knobs = {key: settings.pop(key) for key in Knobs.model_fields if key in settings}
     if "aspect" in knobs:

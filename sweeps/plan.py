@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps.cadence import measurements, price
 from sweeps.counting import flops_per_token
 from sweeps.grid import changed
 from sweeps.runs import Edge, Run, Stack, stack_key, validation_counts
@@ -69,6 +70,11 @@ class Plan:
             for edge in self.edges
             for e in (edge.example,)
         )
+
+    @property
+    def flops_measures(self) -> float:
+        """FLOP of what is measured beside the loss."""
+        return sum(measurements(stack.edges) * price(stack.runs[0]) for stack in self.stacks)
 
     @property
     def saved(self) -> float:

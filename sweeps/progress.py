@@ -19,7 +19,7 @@ LINE_SECONDS = 15.0
 #: Bars at once, as long as some have ended: a terminal shows no more lines than it has.
 MOST_BARS = 12
 #: What the time of a stack is counted for; what is left is the rest.
-SPENT = ("steps", "validation", "checkpoints", "measuring", "compile")
+SPENT = ("steps", "validation", "measures", "checkpoints", "measuring", "compile")
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,8 @@ def summary(reports: Sequence[Report]) -> str:
     if not reports:
         return ""
     spent = {name: sum(report.spent.get(name, 0.0) for report in reports) for name in SPENT}
+    if not spent["measures"]:
+        del spent["measures"]  # most sweeps measure nothing beside the loss
     rest = sum(report.seconds for report in reports) - sum(spent.values())
     trained, flops = sum(report.trained for report in reports), sum(report.flops for report in reports)
     text = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in {**spent, "rest": max(rest, 0.0)}.items())

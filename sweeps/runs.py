@@ -51,7 +51,8 @@ class Run(BaseModel):
     val_sequences: int = Field(128, gt=0)
     evals_per_octave: int = Field(4, gt=0)
     log_every: int = Field(1, gt=0)
-    measures: tuple[MeasureName, ...] = ()  # what else is measured wherever a run is validated (see measures)
+    measures: tuple[MeasureName, ...] = ()  # what else is measured where a run is validated (see measures)
+    measures_share: float = Field(0.01, ge=0, le=100)  # most of its training that this may cost (see cadence)
     options: tuple[tuple[str, bool | int | float | str], ...] = ()  # settings that the objective alone reads, by name
     weight_format: str = "none"  # how matrices inside of blocks are stored: a name of `sweeps/formats/listed.py`
     activation_format: str = "none"  # how what they multiply is stored
@@ -147,7 +148,8 @@ SHAPE = (
 )  # fmt: skip
 #: The same, but later than names of stacks that exist: at their defaults they do not count for the name.
 LATER_SHAPE = (
-    "depth_rule", "base_depth", "optimizer", "measures", "options", "weight_format", "activation_format",
+    "depth_rule", "base_depth", "optimizer", "measures", "measures_share", "options", "weight_format",
+    "activation_format",
 )  # fmt: skip
 #: Fields beside the learning rates that decide the training of one replica.
 LINEAGE = ("seed", "beta1", "beta2", "eps", "weight_decay", "clip")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scaling.errors import ScalingError
-from sweeps import checkpoint, curves, records
+from sweeps import cadence, checkpoint, curves, records
 from sweeps.counting import flops_per_token
 from sweeps.curves import Curves
 from sweeps.devices import peak_flops
@@ -125,6 +125,7 @@ def train_stack(
     for key, count in behind.items():
         records.truncate_rows(out, key, count - 1)
     grid = validation_counts(run.evals_per_octave, max(edge.stop for edge in stack.edges)).tolist()
+    looks = frozenset(cadence.measured_counts(run, grid[-1]))
     sources = sources_of_validation(tokens, run.val_sequences)
     size = tokens.bytes_per_token if regime_of(run).whole_text else None
     log = Curves(out, run, unfinished, frozenset(grid), size, check, sources)
@@ -168,10 +169,12 @@ def train_stack(
             places = [place for place, _ in due]
             with clock.on("validation" if engine.has_compiled(len(places)) else "compile"):
                 values = evaluate(engine, places, corpus.validation)
-                also = measured(engine, training, places, feed, corpus.validation)
-            for (place, edge), loss, spread, each, more in zip(due, *values, also, strict=True):
+            with clock.on("measures"):
+                wanted = [place for place, slot in held(training) if cadence.is_measured(looks, slot.edge, slot.step)]
+                also = measured(engine, training, wanted, feed, corpus.validation)
+            for (place, edge), loss, spread, each in zip(due, *values, strict=True):
                 if math.isfinite(loss):
-                    desk.put(partial(curves.validate, log, edge, loss, spread, each, more))
+                    desk.put(partial(curves.validate, log, edge, loss, spread, each, also.get(place)))
                 else:
                     close_diverged(training, forks, place, log, desk)
             desk.put(partial(curves.flush, log))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,15 +15,16 @@ from sweeps import gradient_noise
 from sweeps.collecting import collect
 from sweeps.engine import gradient, mean_losses
 from sweeps.grid import read_grid
-from sweeps.measures import MEASURES, Sight
+from sweeps.measures import MEASURES, Sight, looked_at
 from sweeps.model import views
 from sweeps.records import truncate_rows
-from sweeps.regimes.listed import regime_of
+from sweeps.regimes.listed import REGIMES, regime_of
 from sweeps.runs import MeasureName, Run
 from sweeps.starting import initial
 from sweeps.train import train_stack
 from sweeps.weights import decoder_weights
 from tests.stacks import a_run, a_text, alone, curve, forked, opened
+from tests.test_regimes import EXAMPLES
 
 EVERY = ("representation", "gradient_noise")
 COLUMNS = [name for columns in MEASURED.values() for name in columns]
@@ -38,8 +40,8 @@ def test_every_measure_has_its_columns_and_its_name() -> None:
     assert MEASURES.keys() == MEASURED.keys() == set(MeasureName.__args__)
 
 
-def test_measures_stand_where_a_run_is_validated_and_nowhere_else(tmp_path: Path) -> None:
-    run = a_run(steps=12, measures=EVERY)
+def test_where_cost_does_not_count_measures_stand_at_every_validation_and_nowhere_else(tmp_path: Path) -> None:
+    run = a_run(steps=12, measures=EVERY, measures_share=100.0)
     rows = curve(_trained(tmp_path, run), run)
     assert [name for name in rows[0] if name in COLUMNS] == COLUMNS
     for row in rows:
@@ -63,12 +65,15 @@ def test_measuring_changes_no_loss(tmp_path: Path) -> None:
 
 
 def test_a_run_in_a_stack_and_off_a_fork_is_measured_as_alone(tmp_path: Path) -> None:
-    runs = [a_run(steps=steps, cooldown=4, seed=seed, measures=EVERY) for steps in (12, 20) for seed in (0, 1)]
+    every = {"measures": EVERY, "measures_share": 0.5}
+    runs = [a_run(steps=steps, cooldown=4, seed=seed, **every) for steps in (12, 20) for seed in (0, 1)]
     together = _trained(tmp_path / "all", *runs)
     for run in runs:
         apart = _trained(tmp_path / run.key, run)
-        pairs = zip(curve(together, run), curve(apart, run), strict=True)
-        for row, other in ((row, other) for row, other in pairs if row["val_loss"] and other["val_loss"]):
+        rows, others = curve(together, run), curve(apart, run)
+        seen = [[i for i, row in enumerate(one) if row["matrix_entropy"]] for one in (rows, others)]
+        assert seen[0] == seen[1] and 2 < len(seen[0]) < sum(bool(row["val_loss"]) for row in others)
+        for row, other in ((rows[i], others[i]) for i in seen[0]):
             for name in COLUMNS:
                 assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-7, abs=1e-12), name
 
@@ -98,6 +103,44 @@ def test_noise_and_signal_are_the_moments_of_the_gradients_of_sequences() -> Non
     assert float(noise.mean()) == pytest.approx(float(covariance) * run.context, rel=1e-9)
     assert float(signal.mean()) == pytest.approx(float(mean - covariance / 4), rel=1e-9)
     assert gradient_noise.ratio(signal, noise) == pytest.approx(float(noise.mean() / signal.mean()), rel=1e-12)
+
+
+def test_a_run_that_was_stopped_is_measured_where_one_that_was_not_is(tmp_path: Path) -> None:
+    run, asked = a_run(steps=30, cooldown=5, measures=EVERY, measures_share=0.5), list[int]()
+    whole = curve(_trained(tmp_path / "whole", run), run)
+    stack = alone(run)
+    out, device = opened(tmp_path / "stopped", stack), torch.device("cpu")
+    assert not train_stack(stack, a_text(), out, device=device, stopping=lambda: asked.append(0) or len(asked) > 4)
+    assert train_stack(stack, a_text(), out, device=device)
+    assert [[row[name] for name in COLUMNS] for row in curve(out, run)] == [
+        [row[name] for name in COLUMNS] for row in whole
+    ]
+
+
+def test_a_replica_that_diverged_spoils_no_other_s_measures() -> None:
+    run, text = a_run(batch=4), a_text()
+    inputs = torch.from_numpy(regime_of(run).validation(run, text))[None, :4]
+    weights = torch.stack([initial(run), torch.full_like(initial(run), torch.nan)])
+    for measure in MEASURES.values():
+        pair = measure(Sight(run, weights, inputs.expand(2, -1, -1), inputs.expand(2, -1, -1)))
+        one = measure(Sight(run, weights[:1], inputs, inputs))
+        for name, values in pair.items():
+            assert float(values[0]) == pytest.approx(float(one[name][0]), rel=1e-9) and values[1].isnan(), name
+
+
+def test_what_is_looked_at_covers_every_source_and_is_of_about_a_batch() -> None:
+    run = a_run(batch=4, context=16)
+    assert looked_at((8, 17), run) == [0, 2, 4, 6]
+    assert looked_at((3, 17), run) == [0, 1, 2]
+    assert looked_at((8, 2, 17), run) == [0, 4]  # two versions of each sequence in an input
+    assert looked_at((8, 100, 17), run) == [0]
+
+
+@pytest.mark.parametrize("objective", list(REGIMES))
+def test_every_regime_can_be_measured(objective: str, tmp_path: Path) -> None:
+    run = a_run(**{"objective": objective, "batch": 4, "steps": 8, "measures": EVERY, **EXAMPLES[objective]})
+    last = curve(_trained(tmp_path, run), run)[-1]
+    assert 0 < float(last["matrix_entropy"]) < np.log(run.width) and float(last["gradient_noise"]) != 0
 
 
 def test_rows_kept_after_a_kill_keep_their_measures(tmp_path: Path) -> None:

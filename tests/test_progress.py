@@ -103,6 +103,7 @@ def test_the_summary_says_where_the_time_went_and_how_near_the_device_came_to_it
         "20.0% outside of steps; 500k tokens/s and 2.5e+11 FLOP/s in steps, MFU 25.0%"
     )
     assert "MFU" not in progress.summary([replace(one, peak=None)])
+    assert "validation 1.0 s, measures 0.2 s," in progress.summary([replace(one, spent=spent | {"measures": 0.2})])
     assert progress.summary([replace(one, trained=0)]) == ""
 
 

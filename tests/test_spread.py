@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import blas
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from scaling.laws.wei2024 import matrix_entropy, matrix_nuclear_norm, normalised_states
+from sweeps import representation
 from sweeps.representation import NAMES, normalised, spread
 
 
@@ -56,3 +59,44 @@ def test_a_token_that_is_the_mean_stays_at_zero_and_spoils_nothing() -> None:
     states = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]], dtype=torch.float64)
     assert normalised(states)[0, 2].tolist() == [0.0, 0.0]
     assert float(spread(states)["matrix_entropy"]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_no_more_threads_work_than_torch_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    add = blas.dsyrk
+
+    def watched(*args: object, **options: object) -> object:
+        seen.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+        return add(*args, **options)
+
+    monkeypatch.setattr(blas, "dsyrk", watched)
+    with threadpool_limits(limits=2, user_api="blas"):
+        spread(_states())
+        assert seen and set(seen) == {torch.get_num_threads()} == {1}
+        assert 2 in {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}  # as before
+
+
+def test_pieces_of_tokens_add_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = spread(_states())
+    monkeypatch.setattr(representation, "PIECE", 48 * 7)  # which does not divide the 300 tokens
+    for name, values in spread(_states()).items():
+        torch.testing.assert_close(values, whole[name], rtol=1e-7 if name == "nuclear_norm" else 1e-12, atol=0)
+
+
+def test_a_device_s_products_give_what_one_triangle_gives() -> None:
+    for states in (_states(), _states(tokens=20)):
+        values, squares = representation._by_products(states)
+        others = representation._by_blas(states)
+        torch.testing.assert_close(values, others[0], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(squares, others[1], rtol=1e-12, atol=0)
+
+
+def test_states_that_are_not_finite_have_no_spread_and_spoil_no_other_s() -> None:
+    states = _states()
+    alone = spread(states[:1])
+    states[1, 7, 3] = torch.inf
+    for ways in (representation._by_blas, representation._by_products):
+        values, _ = ways(states)
+        assert values[1].isnan().all() and values[[0, 2]].isfinite().all()
+    for name, values in spread(states).items():
+        assert values[1].isnan() and float(values[0]) == pytest.approx(float(alone[name][0]), rel=1e-12), name
