@@ -99,7 +99,8 @@ def too_little(size: Array, inputs: Array, fewest: int = FEWEST) -> str:
     """In words, why rows cannot carry a fit that is asked about larger ones; empty when they can."""
     if len(size) < fewest:
         return f"{len(size)} rows, and {fewest} are needed"
-    levels = [len(np.unique(np.round(np.log(values), 2))) for values in inputs]
+    with np.errstate(divide="ignore"):  # an input may be 0 in some laws: that is a level too
+        levels = [len(np.unique(np.round(np.log(values), 2))) for values in inputs]
     if min(levels) < LEVELS:
         return f"an input with {min(levels)} level{'s' * (min(levels) > 1)}, and {LEVELS} are needed"
     if size.max() < SPAN * size.min():

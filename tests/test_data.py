@@ -34,7 +34,7 @@ def test_the_tables_have_the_columns_of_the_vocabulary(name: str) -> None:
     assert list(pd.read_csv(DATA / name / "curves.csv").columns) == list(CURVES)
 
 
-@pytest.mark.parametrize("name", ["joint", "untested"])
+@pytest.mark.parametrize("name", ["joint", "untested", "compressed"])
 def test_a_sweep_is_what_its_grid_asks_for(name: str) -> None:
     from sweeps.grid import read_grid, with_corpus
 

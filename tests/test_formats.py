@@ -57,3 +57,12 @@ def test_no_scale_of_the_levels_beats_the_best():
     assert all(gmse_of_levels([-1.0, 0.0, 1.0], scale * k) > least for k in (0.9, 0.99, 1.01, 1.1))
     with pytest.raises(ValueError, match="between 0 and 1"):
         gmse_sparse(1.2)
+
+
+def test_an_input_of_zeros_is_rehearsed_without_a_warning():
+    from scaling.rehearsal import too_little
+
+    size = np.geomspace(1.0, 1e4, 40)
+    inputs = np.stack([size, np.tile([0.0, 0.1, 0.2, 0.4], 10)])
+    assert too_little(size, inputs) == ""
+    assert "1 level" in too_little(size, np.stack([size, np.zeros(40)]))
