@@ -23,7 +23,7 @@ import scaling
 from scaling.fitting import Fit
 from scaling.intervals import Draws, bootstrap
 from scaling.laws.ghorbani2021 import encoder_decoder_split
-from scaling.style import drawing, log_axis, save, theme
+from scaling.style import count, drawing, log_axis, save, theme
 
 DATA = Path(__file__).parents[1] / "data" / "encoder_decoder"
 SHAPE = ["width", "encoder_depth", "depth"]
@@ -130,26 +130,32 @@ def draw(runs: pd.DataFrame, fits: dict[str, Fit], draws: Draws, path: str) -> N
     look, fit = theme(), fits["ghorbani"]
     share = encoder_decoder_split(1.0, **fit.params)[0]
     weighed = runs["N_e"] ** share * runs["N_d"] ** (1 - share)
+    total = float(np.median(runs["N_both"]))
     figure, (one, two, three) = plt.subplots(1, 3, figsize=(10.5, 3.5), layout="constrained")
     part = runs["N_e"] / runs["N_both"]
     marks = dict(zip(sorted(runs["width"].unique()), "osD", strict=False))
     for axes, x in ((one, runs["N_both"]), (two, weighed)):
         for width, mark in marks.items():
             own = runs["width"] == width
-            points = axes.scatter(x[own], runs["loss"][own], c=part[own], cmap=look.sizes, vmin=0, vmax=1, marker=mark,
-                                  s=22, lw=0.4, edgecolor=look.ink, zorder=3, label=f"width {width}")  # fmt: skip
+            points = axes.scatter(
+                x[own], runs["loss"][own], c=part[own], cmap=look.sizes, vmin=part.min(), vmax=part.max(),
+                marker=mark, s=22, lw=0.4, edgecolor=look.ink, zorder=3, label=f"width {width}",
+            )  # fmt: skip
         log_axis(axes.xaxis, "count")
     sizes = np.geomspace(runs["N_both"].min(), runs["N_both"].max(), 100)
     one.plot(sizes, fits["power"].predict(N_both=sizes), color=look.muted, label="$L(N_e + N_d)$")
     sizes = np.geomspace(weighed.min(), weighed.max(), 100)
     two.plot(sizes, fit.predict(N_e=sizes, N_d=sizes), color=look.law, label="$L(N_e, N_d)$")
+    rms = {name: 100 * float(np.sqrt(np.mean(errors(own, runs) ** 2))) for name, own in fits.items()}
+    one.set_title(f"The sum of sizes: errors of {rms['power']:.2f}%")
+    two.set_title(f"Both sizes: errors of {rms['ghorbani']:.2f}%")
+    three.set_title(f"What a split costs, {count(total)} parameters")
     one.set(xlabel="parameters of both stacks $N_e + N_d$", ylabel="validation loss (nats/target token)")
     two.set(xlabel=f"$N_e^{{{share:.2f}}}\\, N_d^{{{1 - share:.2f}}}$", ylim=one.get_ylim())
     for axes in (one, two):
         axes.legend()
     figure.colorbar(points, ax=two, pad=0.02, fraction=0.05, label="encoder's share of parameters")
-    total = float(np.median(runs["N_both"]))
-    shares = np.linspace(0.05, 0.95, 181)
+    shares = np.linspace(part.min(), part.max(), 181)  # what was trained
     best = encoder_decoder_split(1.0, **{n: draws.params[:, fit.law.names.index(n)] for n in ("p_e", "p_d")})[0]
     lines = np.stack([
         fit.law.function(total * shares, total * (1 - shares), **dict(zip(fit.law.names, row, strict=True)))
@@ -160,12 +166,15 @@ def draw(runs: pd.DataFrame, fits: dict[str, Fit], draws: Draws, path: str) -> N
     whole = fit.predict(N_e=total * shares, N_d=total * (1 - shares))
     three.fill_between(shares, lo, hi, color=look.law, alpha=0.2, lw=0)
     three.plot(shares, 100 * (whole / whole.min() - 1), color=look.law)
-    three.axvspan(*np.quantile(best, [0.05, 0.95]), color=look.good, alpha=0.18, lw=0)
-    three.axvline(share, color=look.good, label="best split, 90% interval")
+    three.axvspan(*np.quantile(best, [0.05, 0.95]), ymax=0.86, color=look.good, alpha=0.18, lw=0)
+    three.axvline(share, ymax=0.86, color=look.good, label="best split, 90% interval")
     three.set(
-        xlabel="encoder's share of parameters", ylabel="loss above the best split (%)", xlim=(0, 1), ylim=(0, None)
+        xlabel="encoder's share of parameters",
+        ylabel="loss above the best split (%)",
+        xlim=(0, 1),
+        ylim=(0, 1.12 * hi.max()),
     )
-    three.legend(loc="upper center")
+    three.legend(loc="upper left")
     save(figure, path)
 
 
