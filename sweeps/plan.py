@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sweeps.cadence import measurements, price
 from sweeps.counting import flops_per_token
 from sweeps.grid import changed
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Edge, Run, Stack, stack_key, validation_counts
 
 
@@ -66,7 +67,7 @@ class Plan:
     def flops_validation(self) -> float:
         """FLOP of all validations: a forward pass is a third of a training step on the same tokens."""
         return sum(
-            validations(edge) * e.val_sequences * e.context * flops_per_token(e)["6N_with_attention"] / 3
+            validations(edge) * e.val_sequences * regime_of(e).passes(e) * _flops_of_tokens(e, e.context) / 3
             for edge in self.edges
             for e in (edge.example,)
         )
@@ -105,7 +106,11 @@ def build_plan(runs: Iterable[Run]) -> Plan:
 
 def flops_of(run: Run) -> float:
     """Training FLOP of a run trained alone, attention included."""
-    return run.tokens * flops_per_token(run)["6N_with_attention"]
+    return _flops_of_tokens(run, run.tokens)
+
+
+def _flops_of_tokens(run: Run, tokens: int) -> float:
+    return tokens * flops_per_token(run)["6N_with_attention"]
 
 
 def validations(edge: Edge) -> int:

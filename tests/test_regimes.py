@@ -19,6 +19,7 @@ from sweeps.feed import Feed
 from sweeps.grid import OPTIONS, read_grid
 from sweeps.model import views
 from sweeps.optim import empty_state
+from sweeps.plan import build_plan
 from sweeps.regimes.listed import REGIMES, regime_of, settings_of
 from sweeps.runs import Run
 from sweeps.starting import initial
@@ -213,3 +214,11 @@ def test_a_reason_of_the_regime_names_the_block(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(REGIMES, "autoregressive", replace(REGIMES["autoregressive"], check=refuse))
     with pytest.raises(ScalingError, match=r"\[\[grid\]\] 1 \(grid\): not today"):
         read_grid(grid(tmp_path, ""))
+
+
+def test_a_plan_counts_every_pass_of_a_validation(tmp_path: Path) -> None:
+    def cost(draws: int) -> float:
+        text = f'objective = "diffusion"\nnoise_draws = {draws}\n'
+        return build_plan(read_grid(grid(tmp_path, text)).runs).flops_validation
+
+    assert cost(6) == pytest.approx(3 * cost(2))

@@ -119,6 +119,7 @@ REGIME = Regime(
     flops=decoder_flops,
     draws=draws,
     validation=validation,
+    passes=lambda run: own(DiffusionSettings, run).noise_draws,
     gather=gather,
     losses=losses,
     states=states,

@@ -48,6 +48,10 @@ def _fine(run: Run) -> None:
     """Nothing to object to."""
 
 
+def _once(run: Run) -> int:
+    return 1
+
+
 def _no_columns(run: Run) -> dict[str, Any]:
     return {}
 
@@ -66,6 +70,7 @@ class Regime:
                 next updates read: where sequences start, and the seed of whatever else is random. A function of the
                 run's seed and the index alone, so that a training resumes and forks without a state of its own
     validation  run, tokens -> the fixed validation inputs (val_sequences, ...), each of one validation sequence
+    passes      run -> forward passes that one of these inputs takes
     row         run -> further columns of the table of runs; `columns` describes them and those of the settings
     whole_text  whether every token of a text is predicted, so that its loss gives bits per byte
     likelihoods  whether a loss is minus the logarithm of the chance that its token was given, as experts are mixed by
@@ -91,3 +96,4 @@ class Regime:
     whole_text: bool = True
     likelihoods: bool = False
     groups: Callable[[Run], dict[str, parametrization.Group]] = _groups
+    passes: Callable[[Run], int] = _once
