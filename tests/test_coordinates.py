@@ -60,15 +60,16 @@ def test_the_check_sees_a_factor_that_was_forgotten(forgotten: str, monkeypatch:
     if forgotten == "learning rate":
         groups = parametrization.groups
 
-        def unscaled(run: Run) -> dict[str, parametrization.Group]:
+        def unscaled(run: Run, depth: int | None = None) -> dict[str, parametrization.Group]:
             m = run.width / run.base_width
             return {
-                k: replace(g, lr_factor=g.lr_factor * m if g.decays else g.lr_factor) for k, g in groups(run).items()
+                k: replace(g, lr_factor=g.lr_factor * m if g.decays else g.lr_factor)
+                for k, g in groups(run, depth).items()
             }
 
         monkeypatch.setattr(parametrization, "groups", unscaled)
     elif forgotten == "branch":
-        monkeypatch.setattr(parametrization, "branch_multiplier", lambda run: 1.0)
+        monkeypatch.setattr(parametrization, "branch_multiplier", lambda run, depth=None: 1.0)
     else:
         monkeypatch.setattr(parametrization, "output_multiplier", lambda run: 1.0)
     assert worst(check(a_run(), axis, sizes, seeds=1))[0] > NOT_FLAT
