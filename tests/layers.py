@@ -30,7 +30,10 @@ TRAINS = frozenset(
     )
 )  # fmt: skip
 #: The doors through which a torch-free module may reach training, and only inside a function.
-DOORS = tuple(("sweeps.cli", f"sweeps.{name}") for name in ("pool", "coordinates", "capacity"))
+DOORS = tuple(
+    (f"sweeps.commands.{command}", f"sweeps.{name}")
+    for command, name in (("run", "pool"), ("coordinates", "coordinates"), ("plan", "capacity"))
+)
 #: Files that plan, and inside of functions train: what a run learns is described and computed in one place.
 BOTH = ("sweeps.regimes.", "sweeps.formats.")
 MAX_LINES = 450

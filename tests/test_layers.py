@@ -113,8 +113,8 @@ def test_a_submodule_and_what_a_package_itself_defines_may_be_imported(tree_of):
         {"sweeps/plan.py": "from sweeps.model import x"},
         {"sweeps/plan.py": "from sweeps import slots", "sweeps/slots.py": "from sweeps.model import x"},
         {"sweeps/plan.py": "def f():\n    from sweeps import pool"},
-        {"sweeps/cli.py": "from sweeps import pool"},
-        {"sweeps/cli.py": "def f():\n    from sweeps import model"},
+        {"sweeps/commands/run.py": "from sweeps import pool"},
+        {"sweeps/commands/run.py": "def f():\n    from sweeps import model"},
     ],
 )
 def test_torch_behind_a_planning_module_is_found(tree_of, files):
@@ -123,7 +123,7 @@ def test_torch_behind_a_planning_module_is_found(tree_of, files):
 
 
 def test_the_command_line_may_reach_the_pool_inside_a_function(tree_of):
-    files = {"sweeps/pool.py": "import torch", "sweeps/cli.py": "def f():\n    from sweeps.pool import run"}
+    files = {"sweeps/pool.py": "import torch", "sweeps/commands/run.py": "def f():\n    from sweeps.pool import run"}
     assert layers.torch_free(tree_of(files)) == []
 
 
