@@ -55,6 +55,7 @@ class Knobs(BaseModel):
     aspect: float = Field(gt=0, description="depth = width / aspect, rounded, at least 1")
     tokens: float = Field(gt=0, description="steps = tokens / (batch * context), rounded, at least 1")
     tokens_per_param: float = Field(gt=0, description="tokens = tokens_per_param * N")
+    epochs: float = Field(gt=0, description="tokens = epochs * unique_tokens")
     compute: float = Field(gt=0, description="tokens = compute / (6 N), compute in FLOP")
     warmup_fraction: float = Field(ge=0, le=1, description="warmup = warmup_fraction * steps")
     warmup_tokens: float = Field(ge=0, description="warmup = warmup_tokens / (batch * context)")
@@ -71,7 +72,7 @@ class Knobs(BaseModel):
 #: Ways of saying one thing: a table may use one of each set, and a block's replaces the one above the blocks.
 EXCLUSIVE = (
     ("depth", "aspect"),
-    ("steps", "tokens", "tokens_per_param", "compute"),
+    ("steps", "tokens", "tokens_per_param", "epochs", "compute"),
     ("warmup", "warmup_fraction", "warmup_tokens"),
     ("cooldown", "cooldown_fraction", "cooldown_tokens"),
 )
@@ -339,9 +340,15 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         raise ScalingError(f"{place}: {error}") from None
     n = parameter_counts(run)["matmul"]
     steps = run.steps
-    for knob, tokens in (("tokens", 1.0), ("tokens_per_param", float(n)), ("compute", 1 / (6.0 * n))):
-        if knob in knobs:
-            steps = max(1, round(knobs[knob] * tokens / per_step))
+    unique = settings.get("unique_tokens")
+    if "epochs" in knobs and unique is None:
+        raise ScalingError(
+            f"{place}: epochs = {knobs['epochs']:g} needs unique_tokens beside it, the text that is gone through; how "
+            f"long all of the text is, a grid does not know: say tokens instead"
+        )
+    each = {"tokens": 1.0, "tokens_per_param": float(n), "epochs": float(unique or 0), "compute": 1 / (6.0 * n)}
+    for knob in each.keys() & knobs.keys():  # one at most
+        steps = max(1, round(knobs[knob] * each[knob] / per_step))
     for key in ("warmup", "cooldown"):
         if f"{key}_fraction" in knobs:
             settings[key] = round(knobs[f"{key}_fraction"] * steps)

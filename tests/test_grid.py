@@ -56,6 +56,7 @@ def test_a_block_overrides_what_stands_above_the_blocks_also_by_another_way_of_s
         ("aspect = 1000", "depth", 1),
         ("tokens = 1e5", "steps", 49),  # 1e5 / (16 * 128) = 48.8
         ("tokens_per_param = 2", "steps", 20),  # 2 * 20608 / 2048 = 20.1
+        ("unique_tokens = 8200\nepochs = 4.5", "steps", 18),  # whole windows: 4.5 * 8192 / 2048
         ("compute = 1e10", "steps", 39),  # 1e10 / (6 * 20608 * 2048) = 39.49
         ("warmup_fraction = 0.1", "warmup", 10),
         ("warmup_tokens = 8192", "warmup", 4),
@@ -70,6 +71,15 @@ def test_a_block_overrides_what_stands_above_the_blocks_also_by_another_way_of_s
 def test_derived_knobs_are_worked_out(write, knobs, field, value):
     (run,) = read_grid(write(BASE + knobs + "\n")).runs
     assert getattr(run, field) == value
+
+
+def test_epochs_are_of_the_unique_tokens_that_are_said(write):
+    with pytest.raises(ScalingError, match="epochs = 4 needs unique_tokens beside it"):
+        read_grid(write(BASE + "epochs = 4\n"))
+    with pytest.raises(ScalingError, match="tokens and epochs say the same thing twice"):
+        read_grid(write(BASE + "unique_tokens = 4096\nepochs = 4\ntokens = 1e5\n"))
+    grid = read_grid(write(BASE + "unique_tokens = [4096, 8192]\nepochs = [1, 2]\n"))
+    assert [(run.unique_tokens, run.steps) for run in grid.runs] == [(4096, 2), (4096, 4), (8192, 4), (8192, 8)]
 
 
 def test_a_setting_that_a_schedule_does_not_read_leaves_its_key_alone(write):
