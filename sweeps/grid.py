@@ -324,6 +324,8 @@ def _run(settings: dict[str, Any], name: str, place: str) -> Run:
         )
     if run.head_dim % 2:
         raise ScalingError(f"{place}: head_dim = {run.head_dim} must be even: rotary positions turn pairs")
+    if len(set(run.measures)) < len(run.measures):
+        raise ScalingError(f"{place}: measures = {list(run.measures)} names one twice: keep one")
     if "gradient_noise" in run.measures and run.batch % 2:
         raise ScalingError(f"{place}: gradient_noise needs an even batch, to halve it; got batch = {run.batch}")
     if run.token_losses and not regime_of(run).likelihoods:

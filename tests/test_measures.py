@@ -150,6 +150,13 @@ def test_rows_kept_after_a_kill_keep_their_measures(tmp_path: Path) -> None:
     assert curve(tmp_path, run) == before[:8]
 
 
+def test_a_measure_named_twice_is_refused_where_the_grid_is_read(tmp_path: Path) -> None:
+    grid = "# Is once enough?\nwidth = 16\ndepth = 1\nlr = 0.01\nsteps = 4\n"
+    (tmp_path / "twice.toml").write_text(grid + 'measures = ["representation", "representation"]\n')
+    with pytest.raises(ScalingError, match="names one twice"):
+        read_grid(tmp_path / "twice.toml")
+
+
 def test_a_batch_that_has_no_halves_is_refused_where_the_grid_is_read(tmp_path: Path) -> None:
     grid = "# Is one sequence enough?\nwidth = 16\ndepth = 1\nlr = 0.01\nsteps = 4\nbatch = 3\n"
     grid += 'measures = ["gradient_noise"]\n'

@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> None:
     if len(args.span) != 2:
         raise ScalingError(f"--span takes two numbers, such as 1e8,1e12; got {','.join(map(str, args.span))}")
     fits = [read_fit(path) for path in (args.first, args.second)]
+    where = {"along": args.along, "span": (args.span[0], args.span[1]), **args.at}
+    crossover(*fits, **where)  # so that what cannot be asked is refused before minutes of resampling
     draws = [bootstrap(fit, args.resamples, seed=args.seed + i) for i, fit in enumerate(fits)]
-    frame = crossover(
-        *draws, along=args.along, span=(args.span[0], args.span[1]), level=args.level, seed=args.seed, **args.at
-    )
+    frame = crossover(*draws, level=args.level, seed=args.seed, **where)
     if args.along == "D" and "U" in args.at:
         frame["epochs"] = frame["at"] / args.at["U"]
         frame[["epochs_lo", "epochs_hi"]] = frame[["lo", "hi"]] / args.at["U"]
