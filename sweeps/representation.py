@@ -28,6 +28,8 @@ from sweeps.runs import Run
 NAMES = ("matrix_entropy", "effective_rank", "nuclear_norm", "nuclear_norm_bound")
 #: Elements of a piece of tokens: among the fastest of 2**14 to 2**21 at width 1,024 on a Zen 4 core, in both formats.
 PIECE = 2**18
+#: States shorter than this are not brought to length 1.
+LEAST = 1e-12
 
 
 def spread(states: Tensor) -> dict[str, Tensor]:
@@ -53,11 +55,7 @@ def spread(states: Tensor) -> dict[str, Tensor]:
 
 def normalised(states: Tensor) -> Tensor:
     """States (..., tokens, width) centred over tokens, every token then of length 1."""
-    return _unit(states, states.mean(dim=-2, keepdim=True))
-
-
-def _unit(states: Tensor, mean: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(states - mean, dim=-1)
+    return torch.nn.functional.normalize(states - states.mean(dim=-2, keepdim=True), dim=-1, eps=LEAST)
 
 
 def _by_products(states: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +69,9 @@ def _by_products(states: Tensor) -> tuple[Tensor, Tensor]:
 
 def _by_blas(states: Tensor) -> tuple[Tensor, Tensor]:
     """The same on a CPU."""
-    with _libraries().limit(limits=torch.get_num_threads(), user_api="blas"):  # theirs wait by spinning: see `pool`
+    # on one thread: pieces are small, and threads that wait for each other after every one of them lose more than they
+    # gain as soon as a core has other work
+    with _libraries().limit(limits=1, user_api="blas"):
         grams = np.stack([_triangle(one) for one in states.detach()]).astype(np.float64)
         squares = np.diagonal(grams, axis1=1, axis2=2)
         values = np.full(squares.shape, np.nan)
@@ -89,10 +89,14 @@ def _libraries() -> ThreadpoolController:
 def _triangle(states: Tensor) -> NDArray[np.floating]:
     """The Gram matrix (width, width) of one replica's normalised states (tokens, width); nothing below the diagonal."""
     add = blas.dsyrk if states.dtype == torch.float64 else blas.ssyrk
-    mean, width = states.mean(dim=0), states.shape[1]
-    gram = np.zeros((width, width), dtype=states.numpy().dtype, order="F")
-    for piece in states.split(max(1, PIECE // width)):
-        gram = add(1.0, _unit(piece, mean).numpy().T, beta=1.0, c=gram, overwrite_c=True)
+    rows, mean, width = states.numpy(), states.mean(dim=0).numpy(), states.shape[1]
+    gram = np.zeros((width, width), dtype=rows.dtype, order="F")
+    size = max(1, PIECE // width)
+    for start in range(0, len(rows), size):
+        piece = rows[start : start + size] - mean
+        length = np.sqrt(np.einsum("ij,ij->i", piece, piece))
+        piece /= np.maximum(length, LEAST)[:, None]
+        gram = add(1.0, piece.T, beta=1.0, c=gram, overwrite_c=True)
     return gram
 
 
