@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
             description=text,
             epilog="\n  ".join(["examples:", *examples]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # --law is not --law-file
         )
         sub.set_defaults(run=run)
         sub.add_argument(

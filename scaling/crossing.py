@@ -43,8 +43,11 @@ def crossover(
 
     Columns: `at` (NaN where they do not cross, or second leads from the start), `ahead` ("first", "second": who has the
     lower loss at the end of the span) and, from Draws of both, lo and hi at `level` with the share of pairs of draws
-    that `cross`. Pairs are random; those that do not cross count as beyond the end of the span. Raises ScalingError.
+    that `cross`, and of those in which second `leads` from the start. Pairs are random; in the interval, those that do
+    not cross count as beyond the end of the span, or as its start where second leads there. Raises ScalingError.
     """
+    if not 0 < level < 1:
+        raise ScalingError(f"the level of an interval lies between 0 and 1, as 0.9, got {level:g}")
     if not (0 < span[0] < span[1] < np.inf):
         raise ScalingError(f"span must be two positive numbers, the least first, got {span}")
     x = np.geomspace(*span, POINTS)
@@ -65,6 +68,7 @@ def crossover(
         tail = (1 - level) / 2
         row["lo"], row["hi"] = np.quantile(each, [tail, 1 - tail], method="inverted_cdf")
         row["cross"] = float(np.mean(np.isfinite(each) & (each > span[0])))
+        row["leads"] = float(np.mean(each <= span[0]))
     return pd.DataFrame([row])
 
 

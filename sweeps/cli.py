@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
             description=text,
             epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         sub.set_defaults(command=run)
         return sub

@@ -163,6 +163,12 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
             if asked > MAX_RUNS:
                 raise ScalingError(f"{where} asks for more than {MAX_RUNS} runs: shorten an axis or cut the grid up")
             runs.setdefault(run.key, run)
+    for key in shared.keys() & OPTIONS.keys():
+        if not any(run.objective in OPTIONS[key] for run in runs.values()):
+            raise ScalingError(
+                f"{where}, above the blocks: {key} is read by the objective {' or '.join(OPTIONS[key])} only, and no "
+                f"run has it"
+            )
     total = sum(run.steps for run in runs.values())
     if total > MAX_STEPS:
         raise ScalingError(
@@ -261,10 +267,12 @@ def _valid(key: str, value: Any, place: str) -> Any:
         first = error.errors()[0]
         rule = first["msg"].replace("Input should be a valid integer", "must be a whole number")
         rule = rule.replace("Input should be a valid", "must be a").replace("Input should be", "must be")
-        hint = ""
-        if first["type"] == "literal_error" and isinstance(value, str):
-            hint = "; " + nearest(value, re.findall(r"'([^']+)'", first["msg"]))
-        raise ScalingError(f"{place}: {key} = {value!r}: {rule}{hint}") from error
+        rule = rule.replace("must be a tuple", f"must be a list, as in {key} = [...]")
+        hint, wrong = "", first["input"]  # of a list, the part that is wrong
+        if first["type"] == "literal_error" and isinstance(wrong, str):
+            hint = "; " + nearest(wrong, re.findall(r"'([^']+)'", first["msg"]))
+        shown = list(value) if isinstance(value, tuple) else value
+        raise ScalingError(f"{place}: {key} = {shown!r}: {rule}{hint}") from error
 
 
 def _cross(shared: Mapping[str, list[Any]], own: Mapping[str, list[Any]], name: str, place: str) -> Iterator[Run]:

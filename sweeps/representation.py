@@ -71,7 +71,7 @@ def _by_blas(states: Tensor) -> tuple[Tensor, Tensor]:
     """The same on a CPU."""
     # on one thread: pieces are small, and threads that wait for each other after every one of them lose more than they
     # gain as soon as a core has other work
-    with _libraries().limit(limits=1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"), np.errstate(all="ignore"):
         grams = np.stack([_triangle(one) for one in states.detach()]).astype(np.float64)
         squares = np.diagonal(grams, axis1=1, axis2=2)
         values = np.full(squares.shape, np.nan)

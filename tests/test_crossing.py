@@ -122,3 +122,28 @@ def test_the_command_prints_tokens_and_epochs(tmp_path, capsys):
     assert f"that is after {at / 1e9:.4g} epochs" in said and "100% of the draws cross" in said
     assert main([*words[:-4], "--at", "N=1e9", "--resamples", "5"]) == 1
     assert "was fitted on N, D, U; the crossing names D, N" in capsys.readouterr().err
+
+
+def test_the_command_says_when_second_leads_from_the_start_and_asks_before_it_resamples(tmp_path, capsys, monkeypatch):
+    from scaling.cli import main
+
+    paths = []
+    for name, fit in zip(("ar", "diffusion"), fits_on_repeated_data(1e-3), strict=True):
+        paths.append(str(tmp_path / f"{name}.json"))
+        (tmp_path / f"{name}.json").write_text(scaling.to_json(fit))
+    rest = ["--at", "N=1e9,U=1e9", "--resamples", "40"]
+    assert main(["crossover", *paths, "--along", "D", "--span", "2e12,1e13", *rest]) == 0
+    said = capsys.readouterr().out
+    assert "second has the lower loss from the start of the span on" in said
+    assert "0% of the draws cross, second leads from the start in 100%" in said
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("resampled")
+
+    monkeypatch.setattr("scaling.intervals.bootstrap", never)
+    for words, expected in (
+        (["--span", "1e13,1e9"], "the least first"),
+        (["--span", "1e9,1e13", "--level", "90"], "the level of an interval lies between 0 and 1"),
+    ):
+        assert main(["crossover", *paths, "--along", "D", *words, *rest]) == 1
+        assert expected in capsys.readouterr().err

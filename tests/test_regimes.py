@@ -179,16 +179,16 @@ def test_settings_of_a_regime_are_axes_and_defaults_make_no_second_run(tmp_path:
     "lines, said",
     [
         ('objective = "difusion"', "there is no objective 'difusion'; did you mean diffusion?"),
-        ("noise_draws = 2", None),
+        ("noise_draws = 2", "above the blocks: noise_draws is read by the objective diffusion only, and no run has it"),
+        ('measures = "representation"', "must be a list, as in measures = [...]"),
+        ('measures = ["representaton"]', "did you mean representation?"),
         ('[[grid]]\nname = "a"\nnoise_draws = 2', "noise_draws is read by the objective diffusion only"),
         ('objective = "diffusion"\nnoise_draws = 0', "noise_draws = 0: must be greater than 0"),
+        ('weight_format = "none+int4"', "there is no format 'none' in 'none+int4'"),
         ('objective = "diffusion"\nleast_hidden = 1.5', "least_hidden = 1.5: must be less than 1"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_with_the_reason(tmp_path: Path, lines: str, said: str | None) -> None:
-    if said is None:  # above the blocks a setting waits for a block that reads it
-        assert read_grid(grid(tmp_path, lines)).runs[0].options == ()
-        return
+def test_a_setting_that_cannot_be_is_refused_with_the_reason(tmp_path: Path, lines: str, said: str) -> None:
     with pytest.raises(ScalingError) as caught:
         read_grid(grid(tmp_path, lines))
     assert said in str(caught.value)

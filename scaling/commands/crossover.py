@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         raise ScalingError(f"--span takes two numbers, such as 1e8,1e12; got {','.join(map(str, args.span))}")
     fits = [read_fit(path) for path in (args.first, args.second)]
     where = {"along": args.along, "span": (args.span[0], args.span[1]), **args.at}
-    crossover(*fits, **where)  # so that what cannot be asked is refused before minutes of resampling
+    crossover(*fits, level=args.level, **where)  # so that what cannot be asked is refused before minutes of resampling
     draws = [bootstrap(fit, args.resamples, seed=args.seed + i) for i, fit in enumerate(fits)]
     frame = crossover(*draws, level=args.level, seed=args.seed, **where)
     if args.along == "D" and "U" in args.at:
@@ -55,10 +55,14 @@ def _text(row, args: argparse.Namespace) -> str:  # type: ignore[no-untyped-def]
     lines = [f"second is {args.second}, along {args.along} from {args.span[0]:g} to {args.span[1]:g}{held}"]
     if row["at"] == row["at"]:
         lines.append(f"second has the lower loss from {args.along} = {row['at']:.4g} on")
+    elif row["ahead"] == "second":
+        lines.append("second has the lower loss from the start of the span on")
     else:
-        lines.append(f"they do not cross there: {row['ahead']} has the lower loss at the end")
+        lines.append("they do not cross there: first has the lower loss at the end")
     ends = [f"{row[end]:.4g}" if row[end] < float("inf") else "beyond the span" for end in ("lo", "hi")]
     lines.append(f"{100 * args.level:g}% interval {ends[0]} to {ends[1]}; {100 * row['cross']:.0f}% of the draws cross")
+    if row["leads"]:
+        lines[-1] += f", second leads from the start in {100 * row['leads']:.0f}%"
     if "epochs" in row and row["epochs"] == row["epochs"]:
         lines.append(f"that is after {row['epochs']:.4g} epochs ({row['epochs_lo']:.4g} to {row['epochs_hi']:.4g})")
     return "\n".join(lines)

@@ -76,4 +76,6 @@ def _part(part: str, name: str) -> Zeros | Grid:
         if match:
             return family.part(match)
     within = f" in {name!r}" if part != name else ""
-    raise ScalingError(f"there is no format {part!r}{within}; {nearest(part, [NONE, *NAMES])}")
+    raise ScalingError(
+        f"there is no format {part!r}{within}; {nearest(part, [*NAMES, *([NONE] if part == name else [])])}"
+    )
