@@ -109,7 +109,7 @@ def pack(out: Path, quick: bool) -> None:
         + ("" if quick else " and of the packages beside it"),
         "files": files,
         "bytes": size,
-        "archive_sha256": _sha256(out / "text.tar.xz"),
+        "archive_sha256": digest_of(out / "text.tar.xz"),
         "digest": tokens.load(str(out / "text")).digest,
     }
     (out / "text.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -121,7 +121,7 @@ def _unpack(out: Path) -> None:
         archive.extractall(out / "text", filter="data")
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -129,7 +129,7 @@ def prepared(out: Path, quick: bool) -> Path:
     """The grid on the packed text, which is unpacked and held to its hashes."""
     about = json.loads((out / "text.json").read_text())
     if not (out / "text").is_dir():
-        if _sha256(out / "text.tar.xz") != about["archive_sha256"]:
+        if digest_of(out / "text.tar.xz") != about["archive_sha256"]:
             raise SystemExit(f"{out / 'text.tar.xz'} is not the archive that text.json names: pack it again")
         _unpack(out)
     if (digest := tokens.load(str(out / "text")).digest) != about["digest"]:
@@ -144,29 +144,34 @@ def run(command: str, *rest: object) -> int:
     return subprocess.run([sys.executable, "-m", f"{command}.cli", *map(str, rest)]).returncode
 
 
+def trained(grid: Path, out: Path, device: str, seconds: float) -> int:
+    """`sweeps run`, ended at a checkpoint when the time is over; its exit status."""
+    command = [sys.executable, "-m", "sweeps.cli", "run", str(grid), "--out", str(out), "--device", device]
+    training = subprocess.Popen(command)
+    try:
+        return training.wait(max(1.0, seconds))
+    except subprocess.TimeoutExpired:
+        training.send_signal(signal.SIGTERM)  # a checkpoint, then a clean end
+        return training.wait()
+
+
 def train(out: Path, device: str, seconds: float, quick: bool) -> None:
     """Train until all is done or the time is over, then collect what there is."""
     begin = time.monotonic()
     grid = prepared(out, quick)
     run("sweeps", "plan", grid, "--speed", SPEED)
-    command = [sys.executable, "-m", "sweeps.cli", "run", str(grid), "--out", str(out / "sweep"), "--device", device]
-    training = subprocess.Popen(command)
-    try:
-        code = training.wait(max(1.0, seconds - (time.monotonic() - begin)))
-    except subprocess.TimeoutExpired:
-        training.send_signal(signal.SIGTERM)  # a checkpoint, then a clean end
-        code = training.wait()
+    code = trained(grid, out / "sweep", device, seconds - (time.monotonic() - begin))
     run("sweeps", "collect", out / "sweep", "-o", out / "tables", "--rows", ROWS)
     about = {
         "text": json.loads((out / "text.json").read_text()),
-        "grid_sha256": _sha256(grid),
-        "device": _device(device),
+        "grid_sha256": digest_of(grid),
+        "device": device_name(device),
         "python": platform.python_version(),
-        "torch": _torch(),
+        "torch": torch_version(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds_of_this_call": round(time.monotonic() - begin, 1),
         "exit": code,
-        "sha256": {path.name: _sha256(path) for path in sorted((out / "tables").glob("*.csv"))},
+        "sha256": {path.name: digest_of(path) for path in sorted((out / "tables").glob("*.csv"))},
     }
     (out / "tables" / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     print(json.dumps(about, indent=1), flush=True)
@@ -178,7 +183,7 @@ def train(out: Path, device: str, seconds: float, quick: bool) -> None:
         print(f"not done (exit status {code}): the same command goes on", flush=True)
 
 
-def _device(device: str) -> str:
+def device_name(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
@@ -186,7 +191,7 @@ def _device(device: str) -> str:
     return f"{platform.processor() or platform.machine()} CPU"
 
 
-def _torch() -> str:
+def torch_version() -> str:
     import torch
 
     return torch.__version__

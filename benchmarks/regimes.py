@@ -16,13 +16,11 @@ import argparse
 import json
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from reference import ROWS, _device, _sha256, _torch, run
+from reference import ROWS, device_name, digest_of, run, torch_version, trained
 
 from sweeps.grid import shipped_grids
 
@@ -67,23 +65,17 @@ def train(out: Path, device: str, seconds: float, quick: bool, only: str | None)
         if left < 1:
             done[name] = "no time left"
             continue
-        command = [sys.executable, "-m", "sweeps.cli", "run", str(grid), "--out", str(out / name), "--device", device]
-        training = subprocess.Popen(command)
-        try:
-            code = training.wait(left)
-        except subprocess.TimeoutExpired:
-            training.send_signal(signal.SIGTERM)  # a checkpoint, then a clean end
-            code = training.wait()
+        code = trained(grid, out / name, device, left)
         done[name] = "done" if code == 0 else f"not done, exit status {code}"
         if run("sweeps", "collect", out / name, "-o", out / name / "tables", "--rows", ROWS) == 0:
             for table in ("runs", "curves"):
                 shutil.copy(out / name / "tables" / f"{table}.csv", tables / f"{name}-{table}.csv")
     about = {
         "grids": done,
-        "device": _device(device),
-        "torch": _torch(),
+        "device": device_name(device),
+        "torch": torch_version(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "sha256": {path.name: _sha256(path) for path in sorted(tables.glob("*.csv"))},
+        "sha256": {path.name: digest_of(path) for path in sorted(tables.glob("*.csv"))},
     }
     (tables / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     shutil.make_archive(str(tables), "gztar", tables)

@@ -56,6 +56,10 @@ RUNS = _columns(
     ("corpus", "", "digest of the corpus; losses on different digests do not compare"),
 )
 
+#: Begin the columns that named sources add to the table of runs, one a source: its share of the training sequences,
+#: the final loss on its part of the validation set, and the loss of mixed experts there.
+SHARE_OF, LOSS_ON, MDE_ON = "share_", "loss_on_", "mde_on_"
+
 #: One row a logged step of a run.
 CURVES = _columns(
     ("run", "", "key of the run"),

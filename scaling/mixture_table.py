@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.columns import LOSS_ON as LOSS, MDE_ON as MIXED, SHARE_OF as SHARE
 from scaling.errors import TableError
 from scaling.experts import Experts, experts_on, losses_on
 
 Array = NDArray[np.float64]
-SHARE, LOSS, MIXED = "share_", "loss_on_", "mde_on_"
 #: Shares that are rounded in a table still sum to 1; they are scaled to.
 ROUNDED = 0.01
 

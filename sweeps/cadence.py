@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sweeps.counting import flops_per_token
+from sweeps.regimes.listed import regime_of
 from sweeps.runs import Edge, Run, validation_counts
 
 #: FLOP of all eigenvalues of a symmetric matrix over the cube of its width: 4/3 by count, at a fifth of the rate of
@@ -18,9 +19,10 @@ EIGENVALUE_FLOPS = 6.0
 
 
 def _representation(run: Run) -> float:
-    """A forward pass over one batch, its Gram matrix, and the eigenvalues of that."""
-    forward = run.tokens_per_step * flops_per_token(run)["6N_with_attention"] / 3
-    return forward + run.tokens_per_step * run.width**2 + EIGENVALUE_FLOPS * run.width**3
+    """The forward passes over one batch of validation inputs, their Gram matrix, and the eigenvalues of that."""
+    tokens = run.tokens_per_step * regime_of(run).passes(run)
+    forward = tokens * flops_per_token(run)["6N_with_attention"] / 3
+    return forward + tokens * run.width**2 + EIGENVALUE_FLOPS * run.width**3
 
 
 def _gradient_noise(run: Run) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.columns import CURVES, MEASURED, RUNS
+from scaling.columns import CURVES, LOSS_ON as LOSS, MDE_ON as MIXED, MEASURED, RUNS, SHARE_OF as SHARE
 from scaling.errors import ScalingError
 from sweeps.experts import experts_table, find_experts, losses_of_mixtures
 from sweeps.formats.listed import NONE, gmse_of
@@ -31,9 +31,6 @@ from sweeps.records import (
     writing,
 )
 
-#: Begin the columns that named sources add to the table of runs, one a source: its share of the training sequences,
-#: the final loss on its part of the validation set, and the loss of mixed experts there.
-SHARE, LOSS, MIXED = "share_", "loss_on_", "mde_on_"
 #: Fields that say how a run is stored -> the column of the mean squared error of that format.
 GMSE = {"weight_format": "gmse_weights", "activation_format": "gmse_activations"}
 #: Settings, and what follows from them, that are columns of the table where any run departs from these defaults.

@@ -10,27 +10,25 @@ import torch
 import torch.nn.functional as F
 from scipy.linalg import hadamard
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 from torch.nn.utils import parametrize
 
 from scaling.errors import ScalingError
 from scaling.laws import panferov2025
 from sweeps import compression
 from sweeps.collecting import collect
-from sweeps.engine import Engine, Mode, evaluate, gradient, mean_losses
-from sweeps.feed import Feed
+from sweeps.engine import Mode, gradient, mean_losses
 from sweeps.formats import format as formats
 from sweeps.formats.listed import FAMILIES, NAMES, format_of, gmse_of
 from sweeps.grid import read_grid
 from sweeps.model import views
-from sweeps.optim import empty_state
 from sweeps.order import validation_sequences
 from sweeps.regimes.listed import REGIMES, regime_of
 from sweeps.runs import Run, stack_key
 from sweeps.starting import initial
-from sweeps.train import on_device, train_stack
+from sweeps.train import train_stack
 from tests import plain
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
+from tests.stepping import stepped
 from tests.test_plain import SEEDS, a_small_run, a_text as second_order, trained as final_losses
 from tests.test_regimes import example as regime_example
 
@@ -196,22 +194,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
     assert losses(out, run) == losses(tmp_path / "whole", run)  # bitwise
 
 
-def stepped(runs: list[Run], mode: Mode) -> tuple[np.ndarray, np.ndarray]:
-    """Losses and norms of four updates, and validation losses after them."""
-    counters.clear()
-    state = empty_state(runs[0], 2, CPU)
-    state.weights[:] = torch.stack([initial(run) for run in runs])
-    state.alive[:] = True
-    corpus, feed = on_device(TOKENS, runs[0], CPU), Feed(TOKENS)
-    engine = Engine(runs[0], state, corpus.train, mode, 4)
-    engine.set_runs(runs)
-    draws = np.stack([feed.take(run, 0, 4) for run in runs], axis=1)
-    engine.prepare(draws.shape[2:])
-    engine.start(np.full((4, 2), 0.01), draws)
-    assert not counters["graph_break"]
-    return engine.finish(4), evaluate(engine, [0, 1], corpus.validation)[0]
-
-
 @pytest.mark.parametrize(
     "how, mode",
     [
@@ -225,7 +207,7 @@ def stepped(runs: list[Run], mode: Mode) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_micro_batches_and_compiling_without_breaks_change_nothing(how: dict[str, str], mode: Mode) -> None:
     runs = [a_run(seed=seed, batch=4, **how) for seed in range(2)]
-    for plainly, other in zip(stepped(runs, Mode()), stepped(runs, mode), strict=True):
+    for plainly, other in zip(stepped(runs, Mode(), TOKENS), stepped(runs, mode, TOKENS), strict=True):
         np.testing.assert_allclose(plainly, other, rtol=1e-9)
 
 

@@ -8,23 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
 
 from scaling import flops
 from scaling.errors import ScalingError
+from sweeps.cadence import EIGENVALUE_FLOPS, price
 from sweeps.collecting import collect
 from sweeps.counting import flops_per_token, parameter_counts, parameter_groups
-from sweeps.engine import Engine, Mode, evaluate
-from sweeps.feed import Feed
+from sweeps.engine import Mode
 from sweeps.grid import OPTIONS, read_grid
 from sweeps.model import views
-from sweeps.optim import empty_state
 from sweeps.plan import build_plan
 from sweeps.regimes.listed import REGIMES, regime_of, settings_of
 from sweeps.runs import Run
 from sweeps.starting import initial
 from sweeps.train import on_device, train_stack
 from tests.stacks import a_run, a_text, alone, curve, final, forked, opened
+from tests.stepping import stepped
 
 CPU = torch.device("cpu")
 TOKENS = a_text()
@@ -84,22 +83,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(name: str, tmp_pat
 @every
 def test_a_compiled_step_is_the_plain_step_without_breaks(name: str) -> None:
     runs = [example(name, seed=seed, depth=2) for seed in range(2)]
-    ends = []
-    for mode in (Mode(), Mode(compile="on", backend="aot_eager")):
-        counters.clear()
-        state = empty_state(runs[0], 2, CPU)
-        state.weights[:] = torch.stack([initial(run) for run in runs])
-        state.alive[:] = True
-        corpus, feed = on_device(TOKENS, runs[0], CPU), Feed(TOKENS)
-        engine = Engine(runs[0], state, corpus.train, mode, 6)
-        engine.set_runs(runs)
-        draws = np.stack([feed.take(run, 0, 6) for run in runs], axis=1)
-        engine.prepare(draws.shape[2:])
-        engine.start(np.full((6, 2), 0.01), draws)
-        ends.append((engine.finish(6), evaluate(engine, [0, 1], corpus.validation)[0]))
-        assert not counters["graph_break"]
-    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-9)
-    np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-9)
+    modes = (Mode(), Mode(compile="on", backend="aot_eager"))
+    for plainly, compiled in zip(*(stepped(runs, mode, TOKENS) for mode in modes), strict=True):
+        np.testing.assert_allclose(plainly, compiled, rtol=1e-9)
 
 
 @every
@@ -222,3 +208,10 @@ def test_a_plan_counts_every_pass_of_a_validation(tmp_path: Path) -> None:
         return build_plan(read_grid(grid(tmp_path, text)).runs).flops_validation
 
     assert cost(6) == pytest.approx(3 * cost(2))
+
+
+def test_a_measure_costs_every_pass_of_a_validation_input() -> None:
+    fields = dict(measures=("representation",), width=16)
+    two, six = (price(example("diffusion", options=(("noise_draws", k),), **fields)) for k in (2, 6))
+    eigenvalues = EIGENVALUE_FLOPS * 16**3
+    assert six - eigenvalues == pytest.approx(3 * (two - eigenvalues))
